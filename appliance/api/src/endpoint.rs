@@ -1,0 +1,57 @@
+//! The addresses of the API, said once for both ends.
+
+/// Where every address begins.
+pub const BASE: &str = "/api/v1";
+
+macro_rules! endpoints {
+    ($($(#[$meta:meta])* $name:ident = $path:literal;)*) => {
+        $($(#[$meta])* pub const $name: &str = concat!("/api/v1", $path);)*
+    };
+}
+
+endpoints! {
+    /// State and version, for anybody.
+    HEALTH = "/health";
+    /// Becoming the owner: `POST`; `POST …/check` tries a code.
+    CLAIM = "/claim";
+    /// Signing in (`POST`), who is signed in (`GET`), signing out (`DELETE`).
+    SESSION = "/session";
+    /// All sessions: list, revoke.
+    SESSIONS = "/sessions";
+    /// The site: read, replace.
+    SITE = "/site";
+    /// The certificate: read, replace.
+    CERTIFICATE = "/certificate";
+    /// Nodes: list, read, replace; `…/{id}/metrics`, `…/{id}/confirm`, `…/{id}/restart`, `…/{id}/power-off`.
+    NODES = "/nodes";
+    /// Interfaces of the nodes.
+    LINKS = "/links";
+    /// Drives of the nodes.
+    DRIVES = "/drives";
+    /// Programs that the supervisor runs.
+    SERVICES = "/services";
+    /// Storage pools.
+    POOLS = "/pools";
+    /// Volumes.
+    VOLUMES = "/volumes";
+    /// Images; `PUT …/{id}/content` with `Content-Range` sends bytes.
+    IMAGES = "/images";
+    /// Networks.
+    NETWORKS = "/networks";
+    /// Virtual machines; `…/{id}/<verb>`, `…/{id}/metrics`, `…/{id}/screenshot`; WebSockets `…/{id}/vnc` and `…/{id}/serial`.
+    VMS = "/vms";
+    /// Jobs: list, read; `…/{id}/cancel`.
+    JOBS = "/jobs";
+    /// Users; `…/{id}/password`.
+    USERS = "/users";
+    /// API tokens.
+    TOKENS = "/tokens";
+    /// What is wrong now.
+    FAULTS = "/faults";
+    /// What happened: a list, newest first.
+    HISTORY = "/history";
+    /// What is happening: server-sent events.
+    EVENTS = "/events";
+    /// The OpenAPI document.
+    OPENAPI = "/openapi.json";
+}

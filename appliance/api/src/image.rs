@@ -1,0 +1,149 @@
+//! Images: what new disks are filled from, and what machines are installed from.
+
+use serde::{Deserialize, Serialize};
+
+use crate::validate::{Check, Findings, is_text};
+use crate::{Bytes, Condition, ImageId, Name};
+
+/// What is wanted of an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ImageSpec {
+    /// Its name.
+    pub name: Name,
+    /// What is in it, in free text.
+    #[serde(default)]
+    pub description: String,
+    /// Where its bytes come from.
+    pub source: ImageSource,
+    /// SHA-256 that the bytes must have, 64 hexadecimal digits; not checked when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Where an image's bytes come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ImageSource {
+    /// The client sends them, in pieces: `PUT /api/v1/images/{id}/content`.
+    Upload {
+        /// How many bytes will come.
+        size: Bytes,
+    },
+    /// The appliance fetches them.
+    Url {
+        /// An `https://` or `http://` address.
+        url: String,
+    },
+}
+
+impl Check for ImageSpec {
+    fn check_into(&self, f: &mut Findings) {
+        f.require(
+            is_text(&self.description, 1000),
+            "description",
+            "at most 1000 characters, no control characters",
+        );
+        if let Some(sum) = &self.sha256 {
+            let ok = sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit());
+            f.require(ok, "sha256", "64 hexadecimal digits");
+        }
+        match &self.source {
+            ImageSource::Upload { size } => {
+                f.require(
+                    size.0 >= 512 && size.0 <= 8 * Bytes::TIB,
+                    "source.size",
+                    "between 512 bytes and 8 TiB",
+                );
+            }
+            ImageSource::Url { url } => {
+                let rest = url
+                    .strip_prefix("https://")
+                    .or_else(|| url.strip_prefix("http://"));
+                let ok = url.len() <= 2000
+                    && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+                    && url.chars().all(|c| c.is_ascii_graphic());
+                f.require(
+                    ok,
+                    "source.url",
+                    "an address that begins with https:// or http://",
+                );
+                f.require(
+                    !rest.is_some_and(|rest| {
+                        rest.split('/')
+                            .next()
+                            .is_some_and(|host| host.contains('@'))
+                    }),
+                    "source.url",
+                    "an address without a user name or password",
+                );
+            }
+        }
+    }
+}
+
+/// What kind of file an image is, told by its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ImageFormat {
+    /// A plain disk.
+    Raw,
+    /// QEMU's format.
+    Qcow2,
+    /// VMware's format.
+    Vmdk,
+    /// Hyper-V's format.
+    Vhdx,
+    /// Hyper-V's older format.
+    Vhd,
+    /// A CD or DVD.
+    Iso,
+}
+
+/// Where an image stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ImagePhase {
+    /// Its bytes are coming.
+    #[default]
+    Receiving,
+    /// Its bytes are here and are being looked at.
+    Checking,
+    /// Can be used.
+    Ready,
+    /// Can not be used; see the condition.
+    Failed,
+    /// Being removed.
+    Deleting,
+}
+
+/// What is seen of an image.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ImageStatus {
+    /// Where it stands.
+    pub phase: ImagePhase,
+    /// How it is.
+    pub condition: Condition,
+    /// What kind of file it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<ImageFormat>,
+    /// How many bytes are here; an upload goes on from there.
+    pub received: Bytes,
+    /// How many bytes the file has, once known.
+    pub size: Bytes,
+    /// How large a disk made from it is at least.
+    pub virtual_size: Bytes,
+    /// SHA-256 of the file, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+object!(
+    /// An image.
+    Image, ImageId, ImageSpec, ImageStatus
+);
