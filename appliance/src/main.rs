@@ -1,2 +1,12 @@
-//! x
+//! The appliance: one binary, whose role follows from how it is called.
+//!
+//! ```text
+//!   process 1              init: mount, supervise, reap, end      (init/)
+//!   ashlar supervisor      everything else                        (supervisor.rs)
+//!   ashlar <noun> <verb>   the command line, on any Linux         (cli/)
+//! ```
+
+mod reconcile;
+mod state;
+
 fn main() {}
