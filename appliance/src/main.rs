@@ -8,5 +8,6 @@
 
 mod reconcile;
 mod state;
+mod sys;
 
 fn main() {}
