@@ -7,6 +7,7 @@
 //! ```
 
 mod reconcile;
+mod screen;
 mod state;
 mod sys;
 

@@ -14,4 +14,5 @@ pub mod proc;
 pub mod signature;
 pub mod sysfs;
 pub mod tap;
+pub mod tty;
 pub mod uevent;
