@@ -1,0 +1,180 @@
+//! A node: the image in QEMU, with what a test does to it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use ashlar_api::site::{Health, HealthState};
+use ashlar_image::build::{self, Program};
+use ashlar_image::place::Place;
+use ashlar_image::qemu::{self, DataDisk, Machine, RunOptions};
+
+use crate::api::Api;
+use crate::wait;
+
+/// How long a boot may take before a test gives up; emulation on a busy machine is slow.
+pub const BOOT: Duration = Duration::from_secs(240);
+const GIB: u64 = 1 << 30;
+
+/// A machine with one data disk of 12 GiB and one network card, named after the test.
+pub fn options(name: &str) -> RunOptions {
+    RunOptions { name: format!("test-{name}"), data: vec![DataDisk::Empty(12 * GIB)], memory_mib: 3072, ..RunOptions::default() }
+}
+
+/// A node under test. Its machine ends with the test.
+pub struct Node {
+    name: String,
+    machine: Machine,
+    api: Api,
+}
+
+impl Node {
+    /// Powers a fresh node on and does not wait.
+    pub fn power_on(options: RunOptions) -> Result<Self> {
+        let place = Place::find()?;
+        let name = options.name.clone();
+        let image = disk(&place)?;
+        let mut machine = Machine::create(&place, &image, qemu::accelerator(&place)?, options)?;
+        machine.own(Some(std::process::id()))?;
+        machine.start()?;
+        let api = Api::new(&machine.record().console)?;
+        Ok(Node { name, machine, api })
+    }
+
+    /// Powers a fresh node on and waits until its API answers.
+    pub async fn boot(options: RunOptions) -> Result<Self> {
+        let node = Self::power_on(options)?;
+        node.answers().await?;
+        Ok(node)
+    }
+
+    /// The same, claimed, with a pool called `main` on its first data disk.
+    pub async fn ready(options: RunOptions) -> Result<Self> {
+        let mut node = Self::boot(options).await?;
+        node.claim().await?;
+        node.pool("main").await?;
+        Ok(node)
+    }
+
+    /// Waits until the API answers.
+    pub async fn answers(&self) -> Result<Health> {
+        let health = wait::until("the API", BOOT, || async {
+            if !self.machine.running() {
+                bail!("the machine went off");
+            }
+            self.api.get::<Health>("/api/v1/health").await.map(Some)
+        });
+        health.await.with_context(|| format!("the end of the serial log:\n{}", self.log_end()))
+    }
+
+    /// Claims it with the code on its screen.
+    pub async fn claim(&mut self) -> Result<()> {
+        let code = self.claim_code().await?;
+        self.api.claim(&code, "test-site", "node-1").await
+    }
+
+    /// The claim code on its screen.
+    pub async fn claim_code(&self) -> Result<String> {
+        self.on_screen("Claim code: ").await
+    }
+
+    /// Waits for the newest line on the serial screen that begins with `prefix`; gives the rest of it.
+    pub async fn on_screen(&self, prefix: &str) -> Result<String> {
+        wait::until(&format!("\"{prefix}\" on the screen"), BOOT, || async {
+            let text = self.screen();
+            let line = text.lines().rev().find_map(|line| line.trim().strip_prefix(prefix));
+            Ok::<_, std::convert::Infallible>(line.map(|rest| rest.trim().to_owned()))
+        })
+        .await
+        .with_context(|| format!("the end of the serial log:\n{}", self.log_end()))
+    }
+
+    /// Everything the serial line said since power-on.
+    pub fn screen(&self) -> String {
+        std::fs::read(&self.machine.record().serial_log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    fn log_end(&self) -> String {
+        let text = self.screen();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Makes a pool on the first data disk and waits until it is ready.
+    pub async fn pool(&self, name: &str) -> Result<String> {
+        let drives: ashlar_api::Page<ashlar_api::pool::Drive> = wait::until("a free drive", BOOT, || async {
+            let page: ashlar_api::Page<ashlar_api::pool::Drive> = self.api.get("/api/v1/drives").await?;
+            Ok::<_, anyhow::Error>(page.items.iter().any(|d| d.usage == ashlar_api::pool::DriveUsage::Free).then_some(page))
+        })
+        .await?;
+        let drive = drives.items.iter().find(|d| d.usage == ashlar_api::pool::DriveUsage::Free).context("no free drive")?;
+        let body = serde_json::json!({ "spec": { "name": name, "drives": [drive.id] } });
+        let pool: ashlar_api::pool::Pool = self.api.post("/api/v1/pools", &body).await?;
+        let path = format!("/api/v1/pools/{}", pool.id);
+        wait::until("the pool", BOOT, || async {
+            let pool: ashlar_api::pool::Pool = self.api.get(&path).await?;
+            Ok::<_, anyhow::Error>(pool.status.condition.ready.then_some(()))
+        })
+        .await?;
+        Ok(pool.id.to_string())
+    }
+
+    /// Pulls the power cord.
+    pub fn pull_power(&mut self) -> Result<()> {
+        self.keep_log()?;
+        self.machine.kill()
+    }
+
+    /// Plugs the power cord in again.
+    pub fn plug_power(&mut self) -> Result<()> {
+        self.machine.start()
+    }
+
+    /// Its machine, for what is not here.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// Its API.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Its API, to sign in anew.
+    pub fn api_mut(&mut self) -> &mut Api {
+        &mut self.api
+    }
+
+    /// Where its console is.
+    pub fn url(&self) -> String {
+        self.machine.record().console.trim_end_matches('/').to_owned()
+    }
+
+    /// How it says it is.
+    pub async fn health(&self) -> Result<HealthState> {
+        Ok(self.api.get::<Health>("/api/v1/health").await?.state)
+    }
+
+    fn keep_log(&self) -> Result<PathBuf> {
+        let path = crate::results(&self.name)?.join("serial.log");
+        let old = std::fs::read(&path).unwrap_or_default();
+        let new = std::fs::read(&self.machine.record().serial_log).unwrap_or_default();
+        std::fs::write(&path, [old, new].concat()).with_context(|| format!("cannot keep {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.keep_log();
+        let _ = self.machine.kill();
+    }
+}
+
+/// The image under test: that of `ASHLAR_IMAGE` if set, else the one that the sources make now.
+fn disk(place: &Place) -> Result<PathBuf> {
+    match std::env::var_os("ASHLAR_IMAGE") {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => Ok(build::build(place, &Program::Ashlar)?.disk),
+    }
+}
