@@ -4,6 +4,8 @@
 //! must be readable for ever: each has a golden file in `testdata/`, and a
 //! field is only ever added with a default.
 
+use std::fmt;
+
 use ashlar_api::image::ImageSpec;
 use ashlar_api::job::Verb;
 use ashlar_api::network::NetworkSpec;
@@ -32,6 +34,13 @@ pub struct Proposal {
     pub at: Timestamp,
     /// The command.
     pub command: Command,
+}
+
+/// For traces: who and when, and nothing of the command, which can hold secrets.
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a proposal of {} at {}", self.by, self.at)
+    }
 }
 
 /// A job to be written together with the wish that causes it.
@@ -186,6 +195,10 @@ pub enum Command {
         spec: Box<VmSpec>,
         revision: Option<u64>,
         volumes: Vec<(VolumeRecord, NewJob)>,
+        /// This start of the node that runs it: a machine that runs because it
+        /// always does goes on in this start when its policy becomes `manual`.
+        #[serde(default)]
+        boot: Option<BootId>,
     },
     /// Starts, stops … a machine. `boot` is the start of the node that is wanted to run it.
     ActOnVm {

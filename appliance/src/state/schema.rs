@@ -13,7 +13,7 @@
 use std::path::PathBuf;
 
 use ashlar_api::image::{ImageFormat, ImageSpec};
-use ashlar_api::job::{JobState, Subject, Verb};
+use ashlar_api::job::{JobState, Kind, Subject, Verb};
 use ashlar_api::network::NetworkSpec;
 use ashlar_api::node::NodeSpec;
 use ashlar_api::pool::PoolSpec;
@@ -32,6 +32,10 @@ use serde::{Deserialize, Serialize};
 pub trait Record: Clone + Serialize + DeserializeOwned + Send + 'static {
     /// The table of the noun.
     const TABLE: &'static str;
+    /// The noun, for programs.
+    const KIND: Kind;
+    /// The noun, for people.
+    const NOUN: &'static str;
     /// The type of its id.
     type Id: Copy + std::fmt::Display + PartialEq;
     /// Its id.
@@ -40,6 +44,8 @@ pub trait Record: Clone + Serialize + DeserializeOwned + Send + 'static {
     fn name(&self) -> String;
     /// Whether two records can not have the same name.
     const UNIQUE_NAME: bool;
+    /// Whether lists begin with the newest; else they are in order of name.
+    const NEWEST_FIRST: bool;
     /// Grows with every change.
     fn revision(&self) -> u64;
     /// Sets the revision (the state machine alone does).
@@ -47,10 +53,13 @@ pub trait Record: Clone + Serialize + DeserializeOwned + Send + 'static {
 }
 
 macro_rules! record {
-    ($name:ident, $table:literal, $id:ty, unique: $unique:literal, |$r:ident| $call:expr) => {
+    ($name:ident, $table:literal, $id:ty, $kind:ident, $noun:literal, unique: $unique:literal, newest first: $newest:literal, |$r:ident| $call:expr) => {
         impl Record for $name {
             const TABLE: &'static str = $table;
+            const KIND: Kind = Kind::$kind;
+            const NOUN: &'static str = $noun;
             const UNIQUE_NAME: bool = $unique;
+            const NEWEST_FIRST: bool = $newest;
             type Id = $id;
             fn id(&self) -> $id {
                 self.id
@@ -192,6 +201,11 @@ pub struct PoolRecord {
     /// Drives whose content may be erased while the pool is being made.
     #[serde(default)]
     pub erase: Vec<String>,
+    /// True if the images are kept in it: at most one pool, which is ready. The
+    /// state machine alone decides it (the first pool that was made), so that
+    /// the images do not move when another pool comes or goes.
+    #[serde(default)]
+    pub library: bool,
 }
 
 /// A volume.
@@ -339,16 +353,16 @@ pub enum Phase {
     Deleting,
 }
 
-record!(NodeRecord, "node", NodeId, unique: true, |r| r.spec.name.to_string());
-record!(UserRecord, "user", UserId, unique: true, |r| r.spec.name.to_string());
-record!(TokenRecord, "token", TokenId, unique: false, |r| r.spec.name.to_string());
-record!(SessionRecord, "session", SessionId, unique: false, |r| r.created_at.to_string());
-record!(NetworkRecord, "network", NetworkId, unique: true, |r| r.spec.name.to_string());
-record!(PoolRecord, "pool", PoolId, unique: true, |r| r.spec.name.to_string());
-record!(VolumeRecord, "volume", VolumeId, unique: true, |r| r.spec.name.to_string());
-record!(ImageRecord, "image", ImageId, unique: true, |r| r.spec.name.to_string());
-record!(VmRecord, "vm", VmId, unique: true, |r| r.spec.name.to_string());
-record!(JobRecord, "job", JobId, unique: false, |r| r.created_at.to_string());
+record!(NodeRecord, "node", NodeId, Node, "node", unique: true, newest first: false, |r| r.spec.name.to_string());
+record!(UserRecord, "user", UserId, User, "user", unique: true, newest first: false, |r| r.spec.name.to_string());
+record!(TokenRecord, "token", TokenId, Token, "API token", unique: false, newest first: false, |r| r.spec.name.to_string());
+record!(SessionRecord, "session", SessionId, Session, "session", unique: false, newest first: true, |r| format!("{:.9}", r.created_at));
+record!(NetworkRecord, "network", NetworkId, Network, "network", unique: true, newest first: false, |r| r.spec.name.to_string());
+record!(PoolRecord, "pool", PoolId, Pool, "storage pool", unique: true, newest first: false, |r| r.spec.name.to_string());
+record!(VolumeRecord, "volume", VolumeId, Volume, "volume", unique: true, newest first: false, |r| r.spec.name.to_string());
+record!(ImageRecord, "image", ImageId, Image, "image", unique: true, newest first: false, |r| r.spec.name.to_string());
+record!(VmRecord, "vm", VmId, Vm, "virtual machine", unique: true, newest first: false, |r| r.spec.name.to_string());
+record!(JobRecord, "job", JobId, Job, "job", unique: false, newest first: true, |r| format!("{:.9}", r.created_at));
 
 impl PoolRecord {
     /// Its volume group.
@@ -366,6 +380,10 @@ pub fn volume_group(pool: PoolId) -> String {
 pub const THIN_POOL: &str = "data";
 /// Name of the logical volume that holds the images.
 pub const LIBRARY: &str = "library";
+/// The pool that holds the images, once a pool was made.
+pub fn library_pool(pools: &[PoolRecord]) -> Option<PoolId> {
+    pools.iter().find(|pool| pool.library).map(|pool| pool.id)
+}
 /// Where that logical volume is mounted.
 pub const LIBRARY_PATH: &str = "/var/lib/ashlar/library";
 /// The mark on volume groups and logical volumes of ours.
