@@ -6,6 +6,7 @@
 //!   ashlar <noun> <verb>   the command line, on any Linux         (cli/)
 //! ```
 
+mod network;
 mod reconcile;
 mod screen;
 mod state;

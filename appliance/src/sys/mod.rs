@@ -11,6 +11,7 @@ pub mod command;
 pub mod fs;
 pub mod pidfd;
 pub mod proc;
+pub mod readable;
 pub mod signature;
 pub mod sysfs;
 pub mod tap;
