@@ -1,2 +1,101 @@
-//! x
-fn main() {}
+//! The command line of the builder: `cargo image ...`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use ashlar_image::build::{self, Program};
+use ashlar_image::place::Place;
+use ashlar_image::run::{self, RunArguments};
+use ashlar_image::{base, disk, web};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo image",
+    about = "From sources to a bootable disk, and that disk in QEMU"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the base alone: kernel and root tree from Debian packages
+    Base,
+    /// Make the console alone, in web/dist
+    Web {
+        /// Quickly and large, for work on the console
+        #[arg(long)]
+        dev: bool,
+    },
+    /// Make the bootable disk image, and its compressed form
+    Build {
+        /// Boot this program as PID 1 instead of building ashlar
+        #[arg(long, value_name = "FILE")]
+        program: Option<PathBuf>,
+    },
+    /// Boot the image in QEMU
+    Run(RunArguments),
+    /// Power a machine off
+    Stop {
+        /// The machine's name
+        #[arg(long, default_value = "ashlar")]
+        name: String,
+    },
+    /// Show the machines there are
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Connect the terminal to a machine's serial line
+    Serial {
+        /// The machine's name
+        #[arg(long, default_value = "ashlar")]
+        name: String,
+    },
+}
+
+fn main() -> ExitCode {
+    match execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain in one line; a backtrace would only hide it.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute() -> Result<()> {
+    let place = Place::find()?;
+    match Arguments::parse().command {
+        Command::Base => {
+            let _lock = place.lock()?;
+            println!("{}", base::make(&place)?.tree().display());
+        }
+        Command::Web { dev } => {
+            let _lock = place.lock()?;
+            web::make(
+                &place,
+                if dev {
+                    web::Profile::Dev
+                } else {
+                    web::Profile::Console
+                },
+            )?;
+        }
+        Command::Build { program } => {
+            let built = build::build(&place, &program.map_or(Program::Ashlar, Program::Given))?;
+            disk::bundle(&built.disk)?;
+            println!("{}", built.disk.display());
+        }
+        Command::Run(arguments) => run::run(&place, arguments)?,
+        Command::Stop { name } => run::stop(&place, &name)?,
+        Command::List { json } => run::print_list(&place, json)?,
+        Command::Serial { name } => run::serial(&place, &name)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The whole way from sources to the disk image, doing only what changed.
+//!
+//! Each run ends with the key of what the disk was made from beside it: the base, the program's content, stage 0 and the
+//! command line. The same key again means the same disk, and nothing is written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use crate::place::Place;
+use crate::progress::Step;
+use crate::tool::Tool;
+use crate::{base, disk, root, uki, web};
+
+/// What a build made.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The bootable disk, raw.
+    pub disk: PathBuf,
+}
+
+/// Which program becomes PID 1.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// The release build of `ashlar`, made from this checkout with the console inside.
+    Ashlar,
+    /// Any other program, statically linked or linked against what the base holds.
+    Given(PathBuf),
+}
+
+/// Makes the disk image, or finds it made.
+pub fn build(place: &Place, program: &Program) -> Result<Built> {
+    let _lock = place.lock()?;
+    let base = base::make(place)?;
+    let program = match program {
+        Program::Ashlar => {
+            web::make(place, web::Profile::Console)?;
+            release(place)?
+        }
+        Program::Given(path) => path.clone(),
+    };
+    let disk = place.disk()?;
+    let key_file = disk.with_extension("key");
+    let key = key(place, &base, &program)?;
+    if disk.exists() && fs::read_to_string(&key_file).is_ok_and(|old| old == key) {
+        return Ok(Built { disk });
+    }
+    let work = tempfile::Builder::new()
+        .prefix("disk-work-")
+        .tempdir_in(place.output()?)
+        .context("cannot make a work folder")?;
+    let squashfs = root::squashfs(&base, &program, work.path())?;
+    let initramfs = root::initramfs(place, &base, &squashfs, work.path())?;
+    let uki = uki::make(&base, &initramfs, work.path())?;
+    disk::make(&base, &uki, work.path(), &disk)?;
+    for (from, name) in [(&squashfs, "root.squashfs"), (&uki, "ashlar.efi")] {
+        fs::rename(from, place.output()?.join(name))
+            .with_context(|| format!("cannot keep {name}"))?;
+    }
+    fs::write(&key_file, key).with_context(|| format!("cannot write {}", key_file.display()))?;
+    Ok(Built { disk })
+}
+
+/// Builds the program as released, and takes a copy before another checkout with the same target directory can change it.
+fn release(place: &Place) -> Result<PathBuf> {
+    let step = Step::start("Program");
+    Tool::new(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "ashlar",
+            "--bin",
+            "ashlar",
+        ])
+        .directory(place.root())
+        .show(&step)?;
+    let built = place.target().join("release/ashlar");
+    let copy = place.output()?.join("ashlar");
+    fs::copy(&built, &copy).with_context(|| format!("cannot copy {}", built.display()))?;
+    step.done("");
+    Ok(copy)
+}
+
+fn key(place: &Place, base: &base::Base, program: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    for path in [program, &place.sources().join("stage0/init")] {
+        let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        hash.update(Sha256::digest(content));
+    }
+    hash.update(uki::COMMAND_LINE);
+    hash.update(base.key());
+    hash.update(root::os_release());
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}

@@ -1,0 +1,187 @@
+//! The disk: a GUID partition table with the EFI system partition and the state partition, the rest free.
+//!
+//! Built in one sparse file by tools that write into files at an offset, so neither root nor loop devices are needed.
+//! Partition names are the contract with the appliance: it finds `ashlar-esp` and `ashlar-state` by name.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use gptman::{GPT, GPTPartitionEntry};
+
+use crate::base::Base;
+use crate::place::version;
+use crate::progress::{Step, mebibytes};
+use crate::tool::Tool;
+
+const SECTOR: u64 = 512;
+const MIB: u64 = 1 << 20;
+/// Room for the running release, the one before and one being written.
+const ESP_SIZE: u64 = 512 * MIB;
+const STATE_SIZE: u64 = 1024 * MIB;
+const DISK_SIZE: u64 = ESP_SIZE + STATE_SIZE + 2 * MIB;
+
+/// Partition type "EFI system", in the mixed byte order of the table.
+const ESP_TYPE: [u8; 16] = [
+    0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
+];
+/// Partition type "Linux filesystem data".
+const DATA_TYPE: [u8; 16] = [
+    0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
+];
+
+const LOADER: &str = "timeout 0\nconsole-mode keep\neditor no\n";
+
+/// Where a partition lies, in bytes.
+struct Extent {
+    start: u64,
+    size: u64,
+}
+
+/// Makes the disk at `path` with the unified kernel image `uki`; `work` is a folder for what lies between.
+pub fn make(base: &Base, uki: &Path, work: &Path, path: &Path) -> Result<()> {
+    let step = Step::start("Disk image");
+    let draft = work.join("disk.img");
+    let mut file =
+        File::create_new(&draft).with_context(|| format!("cannot create {}", draft.display()))?;
+    file.set_len(DISK_SIZE)
+        .with_context(|| format!("cannot size {}", draft.display()))?;
+    let [esp, state] = partition(&mut file).context("cannot write the partition table")?;
+    file.sync_all().context("cannot write the disk image")?;
+    drop(file);
+    fill_esp(base, uki, work, &draft, &esp, &step)?;
+    Tool::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-L", "ashlar-state", "-m", "1", "-F"])
+        .args(["-O", "metadata_csum,64bit", "-E"])
+        .arg(format!(
+            "offset={},nodiscard,lazy_itable_init=0,lazy_journal_init=0",
+            state.start
+        ))
+        .arg(&draft)
+        .arg(format!("{}k", state.size / 1024))
+        .show(&step)?;
+    // A new file under the old name: machines that run from the old one keep it.
+    fs::rename(&draft, path).with_context(|| format!("cannot write {}", path.display()))?;
+    step.done(&mebibytes(DISK_SIZE));
+    Ok(())
+}
+
+/// The compressed disk image, for download and flashing.
+pub fn bundle(disk: &Path) -> Result<std::path::PathBuf> {
+    let step = Step::start("Compressed disk image");
+    let path = disk.with_extension("img.zst");
+    let mut input = File::open(disk).with_context(|| format!("cannot open {}", disk.display()))?;
+    let output =
+        File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut encoder = zstd::Encoder::new(BufWriter::new(output), 9).context("cannot start zstd")?;
+    let threads =
+        std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+    encoder
+        .multithread(threads)
+        .context("cannot start zstd's threads")?;
+    encoder
+        .long_distance_matching(true)
+        .context("cannot set zstd's window")?;
+    std::io::copy(&mut input, &mut encoder)
+        .with_context(|| format!("cannot compress {}", disk.display()))?;
+    let write = || -> std::io::Result<()> { encoder.finish()?.flush() };
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    step.done(&mebibytes(
+        fs::metadata(&path)
+            .context("the compressed image is gone")?
+            .len(),
+    ));
+    Ok(path)
+}
+
+fn partition(file: &mut File) -> Result<[Extent; 2]> {
+    let mut table = GPT::new_from(file, SECTOR, unique())?;
+    let mut next = MIB / SECTOR;
+    let mut extents = [ESP_SIZE, STATE_SIZE].map(|size| Extent { start: 0, size });
+    let kinds = [(ESP_TYPE, "ashlar-esp"), (DATA_TYPE, "ashlar-state")];
+    for (number, (extent, (kind, name))) in (1..).zip(extents.iter_mut().zip(kinds)) {
+        extent.start = next * SECTOR;
+        table[number] = GPTPartitionEntry {
+            partition_type_guid: kind,
+            unique_partition_guid: unique(),
+            starting_lba: next,
+            ending_lba: next + extent.size / SECTOR - 1,
+            attribute_bits: 0,
+            partition_name: name.into(),
+        };
+        next += extent.size / SECTOR;
+    }
+    table.write_into(file)?;
+    GPT::write_protective_mbr_into(file, SECTOR)?;
+    Ok(extents)
+}
+
+fn unique() -> [u8; 16] {
+    *uuid::Uuid::new_v4().as_bytes()
+}
+
+/// systemd-boot in both its places, its settings, and the image under a name that counts three attempts to boot.
+fn fill_esp(
+    base: &Base,
+    uki: &Path,
+    work: &Path,
+    disk: &Path,
+    esp: &Extent,
+    step: &Step,
+) -> Result<()> {
+    let loader = work.join("loader.conf");
+    fs::write(&loader, LOADER).context("cannot write loader.conf")?;
+    Tool::new("mkfs.vfat")
+        .args(["-F", "32", "-n", "ASHLAR-ESP", "--offset"])
+        .arg((esp.start / SECTOR).to_string())
+        .arg(disk)
+        .arg((esp.size / 1024).to_string())
+        .show(step)?;
+    let drive = format!("{}@@{}", disk.display(), esp.start);
+    let folders = [
+        "::/EFI",
+        "::/EFI/BOOT",
+        "::/EFI/systemd",
+        "::/EFI/Linux",
+        "::/loader",
+    ];
+    mtools("mmd", &drive).args(folders).show(step)?;
+    let boot_loader = base.boot_loader();
+    let image = format!("::/EFI/Linux/ashlar-{}+3.efi", version());
+    let copies: [(&Path, &str); 4] = [
+        (&boot_loader, "::/EFI/BOOT/BOOTX64.EFI"),
+        (&boot_loader, "::/EFI/systemd/systemd-bootx64.efi"),
+        (&loader, "::/loader/loader.conf"),
+        (uki, &image),
+    ];
+    for (from, to) in copies {
+        mtools("mcopy", &drive).arg(from).arg(to).show(step)?;
+    }
+    Ok(())
+}
+
+fn mtools(name: &str, drive: &str) -> Tool {
+    Tool::new(name)
+        .env("MTOOLS_SKIP_CHECK", "1")
+        .arg("-i")
+        .arg(drive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_lie_one_after_the_other() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.set_len(DISK_SIZE).unwrap();
+        let [esp, state] = partition(&mut file).unwrap();
+        assert_eq!(esp.start, MIB);
+        assert_eq!(state.start, MIB + ESP_SIZE);
+        let table = GPT::find_from(&mut file).unwrap();
+        assert_eq!(table[2].partition_name.as_str(), "ashlar-state");
+        assert_eq!(table[2].starting_lba * SECTOR, state.start);
+        assert!(state.start + state.size <= (table.header.last_usable_lba + 1) * SECTOR);
+    }
+}

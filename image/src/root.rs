@@ -1,0 +1,110 @@
+//! The root image and the initramfs that carries it.
+//!
+//! The root is one squashfs: the cached squashfs of the base with the folder `program` appended. Appending compresses
+//! only what is new, so a changed program costs seconds; a second squashfs under an overlay would cost the same to build
+//! but a mount, a module and memory on every machine.
+//!
+//! The initramfs is two cpio archives one after the other, as the kernel allows: stage 0 compressed, then the squashfs as
+//! it is, because it is compressed already and copying is the quickest way to unpack.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::base::Base;
+use crate::cpio::Archive;
+use crate::place::{Place, version};
+use crate::progress::{Step, mebibytes};
+use crate::tool::Tool;
+
+/// Makes `root.squashfs` in the folder from the base and the program.
+pub fn squashfs(base: &Base, program: &Path, work: &Path) -> Result<PathBuf> {
+    let step = Step::start("Root image");
+    let content = work.join("program");
+    fs::create_dir_all(&content).with_context(|| format!("cannot create {}", content.display()))?;
+    fs::copy(program, content.join("ashlar"))
+        .with_context(|| format!("cannot copy {}", program.display()))?;
+    fs::write(content.join("os-release"), os_release()).context("cannot write os-release")?;
+    let root = work.join("root.squashfs");
+    fs::copy(base.squashfs(), &root).context("cannot copy the squashfs of the base")?;
+    Tool::new("mksquashfs")
+        .arg(&content)
+        .arg(&root)
+        .args([
+            "-keep-as-directory",
+            "-all-root",
+            "-no-xattrs",
+            "-no-recovery",
+            "-Xcompression-level",
+            "19",
+        ])
+        .args(["-all-time", "0"])
+        .show(&step)?;
+    step.done(&mebibytes(size(&root)?));
+    Ok(root)
+}
+
+/// The text that says which release this is; also in the unified kernel image, where systemd-boot reads it.
+pub fn os_release() -> String {
+    let version = version();
+    format!(
+        "NAME=\"Ashlar\"\nID=ashlar\nVERSION=\"{version}\"\nVERSION_ID=\"{version}\"\nPRETTY_NAME=\"Ashlar {version}\"\n"
+    )
+}
+
+/// Makes the initramfs: stage 0 and the root image.
+pub fn initramfs(place: &Place, base: &Base, root: &Path, work: &Path) -> Result<PathBuf> {
+    let path = work.join("initramfs");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut output = BufWriter::new(file);
+
+    let mut stage0 = Archive::new(Vec::new());
+    for folder in ["bin", "dev", "modules", "proc", "root"] {
+        stage0.folder(folder)?;
+    }
+    stage0.device("dev/console", 5, 1)?;
+    let script = place.sources().join("stage0/init");
+    stage0.file("init", 0o755, &read(&script)?)?;
+    stage0.file("bin/busybox", 0o755, &read(&base.stage0().join("busybox"))?)?;
+    let modules = base.stage0().join("modules");
+    for entry in
+        fs::read_dir(&modules).with_context(|| format!("cannot list {}", modules.display()))?
+    {
+        let entry = entry.context("cannot list stage 0's modules")?;
+        let name = format!("modules/{}", entry.file_name().to_string_lossy());
+        stage0.file(&name, 0o644, &read(&entry.path())?)?;
+    }
+    let packed =
+        zstd::encode_all(stage0.finish()?.as_slice(), 19).context("cannot compress stage 0")?;
+    output
+        .write_all(&packed)
+        .context("cannot write the initramfs")?;
+    // The kernel looks for the next archive at a multiple of four.
+    output
+        .write_all(&vec![0; packed.len().next_multiple_of(4) - packed.len()])
+        .context("cannot write the initramfs")?;
+
+    let mut image = Archive::new(output);
+    let mut content =
+        File::open(root).with_context(|| format!("cannot open {}", root.display()))?;
+    image.stream("root.squashfs", 0o444, size(root)?, |output| {
+        io::copy(&mut content, output)
+    })?;
+    image
+        .finish()?
+        .flush()
+        .context("cannot write the initramfs")?;
+    Ok(path)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn size(path: &Path) -> Result<u64> {
+    Ok(fs::metadata(path)
+        .with_context(|| format!("cannot look at {}", path.display()))?
+        .len())
+}
