@@ -34,6 +34,8 @@ pub fn squashfs(base: &Base, program: &Path, work: &Path) -> Result<PathBuf> {
         .arg(&root)
         .args([
             "-keep-as-directory",
+            "-comp",
+            "zstd",
             "-all-root",
             "-no-xattrs",
             "-no-recovery",
