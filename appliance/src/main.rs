@@ -10,6 +10,7 @@ mod network;
 mod reconcile;
 mod screen;
 mod state;
+mod storage;
 mod sys;
 
 fn main() {}

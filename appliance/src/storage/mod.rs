@@ -1,0 +1,3 @@
+//! Storage: drives, pools, volumes and images of this node.
+
+pub mod inspect;
