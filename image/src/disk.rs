@@ -67,22 +67,19 @@ pub fn make(base: &Base, uki: &Path, work: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The compressed disk image, for download and flashing.
+/// The compressed disk image, for download and flashing. A low level: what takes room in it is compressed already.
 pub fn bundle(disk: &Path) -> Result<std::path::PathBuf> {
     let step = Step::start("Compressed disk image");
     let path = disk.with_extension("img.zst");
     let mut input = File::open(disk).with_context(|| format!("cannot open {}", disk.display()))?;
     let output =
         File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    let mut encoder = zstd::Encoder::new(BufWriter::new(output), 9).context("cannot start zstd")?;
+    let mut encoder = zstd::Encoder::new(BufWriter::new(output), 3).context("cannot start zstd")?;
     let threads =
         std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
     encoder
         .multithread(threads)
         .context("cannot start zstd's threads")?;
-    encoder
-        .long_distance_matching(true)
-        .context("cannot set zstd's window")?;
     std::io::copy(&mut input, &mut encoder)
         .with_context(|| format!("cannot compress {}", disk.display()))?;
     let write = || -> std::io::Result<()> { encoder.finish()?.flush() };

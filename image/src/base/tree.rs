@@ -16,7 +16,7 @@ use crate::progress::Step;
 use crate::tool::Tool;
 
 /// Folders that must exist in a root that cannot be written to.
-const MOUNT_POINTS: [&str; 10] = [
+const MOUNT_POINTS: [&str; 9] = [
     "dev",
     "proc",
     "sys",
@@ -26,7 +26,6 @@ const MOUNT_POINTS: [&str; 10] = [
     "root",
     "var/tmp",
     "var/lib/ashlar",
-    "program",
 ];
 /// The old places of merged /usr.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
