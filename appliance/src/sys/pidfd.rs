@@ -160,16 +160,19 @@ mod tests {
     use super::*;
     use std::process::Command;
 
+    fn shell(script: &str) -> PidFd {
+        let launch = crate::sys::child::Launch::new("/bin/sh");
+        launch.args(["-c", script]).spawn().unwrap().pidfd
+    }
+
     #[tokio::test]
     async fn waits_for_a_child_and_tells_how_it_ended() {
-        let child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
-        let fd = PidFd::open(child.id()).unwrap();
+        let fd = shell("exit 7");
         assert_eq!(fd.wait().await.unwrap(), Exit::Code(7));
         assert!(!fd.is_alive());
         fd.signal(Signal::SIGTERM).unwrap();
 
-        let child = Command::new("sleep").arg("1000").spawn().unwrap();
-        let fd = PidFd::open(child.id()).unwrap();
+        let fd = shell("exec sleep 1000");
         assert!(fd.is_alive());
         assert_eq!(fd.wait_blocking(Duration::from_millis(20)).unwrap(), None);
         fd.signal(Signal::SIGKILL).unwrap();

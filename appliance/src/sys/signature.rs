@@ -140,7 +140,7 @@ impl Content {
 /// Covers every signature at the front except VMFS; the ZFS uberblocks reach farthest.
 const HEAD: usize = 256 << 10;
 /// Covers the RAID superblocks at the end, which are aligned to 64 KiB.
-const TAIL: u64 = 128 << 10;
+const TAIL: usize = 128 << 10;
 const VMFS_AT: u64 = 1 << 20;
 
 /// Looks at a block device or image file of this size.
@@ -151,8 +151,8 @@ pub fn probe(path: &Path, size: u64) -> Result<Content, ProbeError> {
     };
     let file = File::open(path).map_err(failed)?;
     let head = read_at(&file, 0, HEAD).map_err(failed)?;
-    let tail_from = size.saturating_sub(TAIL);
-    let tail = read_at(&file, tail_from, TAIL as usize).map_err(failed)?;
+    let tail_from = size.saturating_sub(TAIL as u64);
+    let tail = read_at(&file, tail_from, TAIL).map_err(failed)?;
     let vmfs = read_at(&file, VMFS_AT, 512).map_err(failed)?;
     Ok(recognise(&head, &tail, tail_from, &vmfs, size))
 }
@@ -591,7 +591,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_panics_on_rubbish(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..40_000), size: u64) {
-            let _ = recognise(&bytes, &bytes, size.saturating_sub(TAIL), &bytes, size);
+            let _ = recognise(&bytes, &bytes, size.saturating_sub(TAIL as u64), &bytes, size);
             let _ = gpt_table(&bytes);
             let _ = gpt_entry(1, &bytes);
         }
