@@ -1,0 +1,88 @@
+//! Who this machine is: its id, made once and kept with the state, and its name.
+//!
+//! Invariant: the id never changes while the state lives; certificates and the cluster know the machine by it. It is
+//! random and not taken from the mainboard: boards come with equal numbers, and disks are moved between machines.
+
+use std::path::Path;
+
+use super::log;
+use crate::sys::fs::{self, FsError};
+use crate::sys::sysfs;
+
+const ID: &str = "/var/lib/ashlar/machine-id";
+const NAME: &str = "/var/lib/ashlar/hostname";
+
+/// Makes the id on the first start and gives the machine its name.
+pub fn establish() -> Result<(), FsError> {
+    let id = machine_id(Path::new(ID))?;
+    // Some tools ask for this file; on the read-only root it is a mount point.
+    let (copy, wanted) = (Path::new("/run/machine-id"), Path::new("/etc/machine-id"));
+    fs::write_atomic(copy, format!("{id}\n").as_bytes(), 0o444)?;
+    if wanted.exists() && !fs::is_mounted(wanted)? {
+        fs::bind(copy, wanted)?;
+    }
+    let name = host_name(sysfs::text(NAME).as_deref(), &id);
+    log::info(format_args!("this is {name}, machine id {id}"));
+    nix::unistd::sethostname(&name).map_err(|errno| FsError::Write {
+        path: NAME.into(),
+        source: errno.into(),
+    })
+}
+
+/// 32 hexadecimal digits, made when there are none yet.
+fn machine_id(path: &Path) -> Result<String, FsError> {
+    let valid = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some(id) = sysfs::text(path)
+        .map(|text| text.replace('-', "").to_ascii_lowercase())
+        .filter(valid)
+    {
+        return Ok(id);
+    }
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    fs::write_atomic(path, format!("{id}\n").as_bytes(), 0o444)?;
+    Ok(id)
+}
+
+/// The name set by the operator, else one that tells machines on a network apart.
+fn host_name(set: Option<&str>, id: &str) -> String {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    match set {
+        Some(name) if name.len() <= 63 && !name.starts_with('-') && name.bytes().all(fine) => {
+            name.to_owned()
+        }
+        _ => format!("ashlar-{}", id.get(..6).unwrap_or("000000")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_made_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("machine-id");
+        let id = machine_id(&path).unwrap();
+        assert_eq!(machine_id(&path).unwrap(), id);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "damaged").unwrap();
+        let other = machine_id(&path).unwrap();
+        assert_ne!(other, id);
+        assert_eq!(machine_id(&path).unwrap(), other);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "0F0E0D0C-0B0A-4908-8706-050403020100\n").unwrap();
+        assert_eq!(
+            machine_id(&path).unwrap(),
+            "0f0e0d0c0b0a49088706050403020100"
+        );
+    }
+
+    #[test]
+    fn the_name_is_the_operators_or_made_of_the_id() {
+        let id = "0f0e0d0c0b0a49088706050403020100";
+        assert_eq!(host_name(Some("rack1-a"), id), "rack1-a");
+        assert_eq!(host_name(None, id), "ashlar-0f0e0d");
+        assert_eq!(host_name(Some("a b"), id), "ashlar-0f0e0d");
+        assert_eq!(host_name(Some("-x"), id), "ashlar-0f0e0d");
+    }
+}

@@ -1,0 +1,179 @@
+//! Settings of the kernel that hold from the first process on, and what the machine lacks.
+//!
+//! No swap, neither on disk nor in compressed memory: a host that swaps its guests is slow in a way nobody can
+//! explain, and guests are promised their memory. What the host itself holds is small and mostly in use; the root
+//! image in memory is compressed already.
+
+use std::fs::OpenOptions;
+use std::os::fd::AsRawFd;
+
+use ashlar_api::event::Severity;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use super::fault::Fault;
+use super::log;
+use crate::sys::proc::Memory;
+
+/// `/proc/sys`. A crash restarts the machine after ten seconds: its records are in the store by then, and a host that
+/// stands still helps nobody. The rest keeps unprivileged programs from each other and from the kernel. Forwarding
+/// and the like belong to the network domain.
+const SETTINGS: [(&str, &str); 14] = [
+    ("kernel/panic", "10"),
+    ("kernel/panic_on_oops", "1"),
+    ("kernel/printk", "4 4 1 4"),
+    ("kernel/dmesg_restrict", "1"),
+    ("kernel/kptr_restrict", "1"),
+    ("kernel/unprivileged_bpf_disabled", "1"),
+    ("kernel/yama/ptrace_scope", "1"),
+    ("kernel/core_pattern", "|/bin/false"),
+    ("kernel/poweroff_cmd", "/bin/busybox kill -PWR 1"),
+    ("fs/protected_fifos", "1"),
+    ("fs/protected_regular", "2"),
+    ("fs/protected_hardlinks", "1"),
+    ("fs/protected_symlinks", "1"),
+    ("fs/aio-max-nr", "1048576"),
+];
+
+/// Writes the settings; one that this kernel does not have is skipped.
+pub fn apply_settings() {
+    for (name, value) in SETTINGS {
+        let path = format!("/proc/sys/{name}");
+        if let Err(error) = std::fs::write(&path, value)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            log::warn(format_args!("cannot set {path}: {error}"));
+        }
+    }
+}
+
+/// Raises the loopback link; the kernel then gives it its address.
+pub fn raise_loopback() -> std::io::Result<()> {
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    // SAFETY: ifreq is plain data for which all zeros is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    // SAFETY: SIOCGIFFLAGS and SIOCSIFFLAGS read and write one ifreq, which lives until the calls return, and the
+    // flags are the member of the union that both of them use.
+    unsafe {
+        Errno::result(libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCGIFFLAGS,
+            &mut request,
+        ))?;
+        request.ifr_ifru.ifru_flags |= libc::c_short::try_from(libc::IFF_UP).unwrap_or(1);
+        Errno::result(libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS,
+            &request,
+        ))?;
+    }
+    Ok(())
+}
+
+const KVM_GET_API_VERSION: libc::Ioctl = 0xae00;
+const KVM_CREATE_VM: libc::Ioctl = 0xae01;
+
+/// Whether a virtual machine can be made: the device may exist without the processor's help.
+fn virtualisation_works() -> Result<(), String> {
+    let kvm = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .map_err(|error| format!("/dev/kvm: {error}"))?;
+    // SAFETY: both requests take an integer and touch no memory of ours. The second gives a descriptor, which is
+    // closed at once; that removes the empty machine.
+    unsafe {
+        let version = Errno::result(libc::ioctl(kvm.as_raw_fd(), KVM_GET_API_VERSION, 0))
+            .map_err(|errno| format!("KVM does not answer: {errno}"))?;
+        if version != 12 {
+            return Err(format!("KVM has interface {version} instead of 12"));
+        }
+        let machine = Errno::result(libc::ioctl(kvm.as_raw_fd(), KVM_CREATE_VM, 0))
+            .map_err(|errno| format!("KVM cannot make a virtual machine: {errno}"))?;
+        libc::close(machine);
+    }
+    Ok(())
+}
+
+/// What the machine lacks to be a good host.
+pub fn shortcomings() -> Vec<Fault> {
+    let virtualisation = virtualisation_works().err().map(|detail| Fault {
+        code: "no-virtualisation",
+        title: "This machine cannot run virtual machines.".to_owned(),
+        detail: format!("Hardware virtualisation is not available ({detail})."),
+        remedy: "Switch on SVM (AMD) or VT-x (Intel) in the firmware setup. If the setup has no such entry, \
+                 the processor does not support it."
+            .to_owned(),
+        severity: Severity::Critical,
+    });
+    virtualisation
+        .into_iter()
+        .chain(memory_fault(Memory::read().total))
+        .collect()
+}
+
+/// The kernel reports less than is built in: its own image and what the firmware keeps are missing.
+fn memory_fault(total: u64) -> Option<Fault> {
+    const LEAST: u64 = (2 << 30) - (256 << 20);
+    (total < LEAST).then(|| Fault {
+        code: "low-memory",
+        title: "The machine has little memory.".to_owned(),
+        detail: format!(
+            "It has {} MiB; the appliance itself needs most of that.",
+            total >> 20
+        ),
+        remedy: "Add memory: 4 GiB or more, and what the virtual machines are to have.".to_owned(),
+        severity: Severity::Warning,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_memory_is_told() {
+        assert!(
+            memory_fault(1 << 30)
+                .unwrap()
+                .detail
+                .starts_with("It has 1024 MiB")
+        );
+        assert_eq!(memory_fault(2_000_000_000), None);
+        assert_eq!(memory_fault(64 << 30), None);
+    }
+
+    #[test]
+    fn loopback_comes_up_in_a_new_network() {
+        std::thread::spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let reach = || std::net::TcpStream::connect(listener.local_addr().unwrap());
+            assert!(reach().is_err());
+            raise_loopback().unwrap();
+            raise_loopback().unwrap();
+            reach().unwrap();
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_missing_device_is_told_by_name() {
+        if let Err(detail) = virtualisation_works() {
+            assert!(
+                detail.contains("KVM") || detail.contains("/dev/kvm"),
+                "{detail}"
+            );
+        }
+    }
+}

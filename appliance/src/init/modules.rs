@@ -1,0 +1,260 @@
+//! Kernel modules: drivers for what is in the machine, loaded by the names the devices give themselves.
+//!
+//! ```text
+//!   /sys/bus/*/devices/*/modalias ─┐
+//!   events of devices that appear ─┴─► names not tried yet ─► one modprobe at a time ─► new devices ─► …
+//! ```
+//!
+//! Invariant: a name is tried once, and one `modprobe` runs at a time, in the background: a driver makes new devices
+//! appear (a controller its disks), whose names come as events while it loads. Waiting is the caller's choice.
+//! What has no device (tun, vhost-net, nftables, device-mapper, file systems) is not loaded here: the kernel asks
+//! for it on first use, see [`super::mounts::static_devices`]. After the start, udevd does the same for hot-plugged
+//! devices.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use super::log;
+use crate::sys::child::{Child, Launch};
+use crate::sys::sysfs;
+use crate::sys::uevent::Uevent;
+
+/// Wanted whether or not a device asks: the state partition's file system, so that mounting does not wait for it,
+/// drivers of disks behind controllers, and the power button's events.
+const ALWAYS: [&str; 8] = [
+    "virtio_pci",
+    "virtio_blk",
+    "sd_mod",
+    "ext4",
+    "evdev",
+    "button",
+    "efivarfs",
+    "efi_pstore",
+];
+
+/// Used by every virtual machine and network; loaded when the machine is up, so that the first use does not wait.
+const SOON: [&str; 22] = [
+    "vhost_net",
+    "tun",
+    "bridge",
+    "dm_thin_pool",
+    "loop",
+    "nf_tables",
+    "nf_conntrack",
+    "nf_nat",
+    "nft_chain_nat",
+    "nft_masq",
+    "nft_ct",
+    "nft_nat",
+    "nft_redir",
+    "nft_reject_inet",
+    "nft_limit",
+    "nft_fib_inet",
+    "nf_log_syslog",
+    "veth",
+    "8021q",
+    "vfat",
+    "nls_ascii",
+    "nls_cp437",
+];
+
+const MODPROBE: &str = "/usr/sbin/modprobe";
+const LOG: &str = "/run/ashlar/log/modprobe.log";
+/// A guard against names that are made up as fast as we try them.
+const MOST_NAMES: usize = 4096;
+
+/// Loads modules in the background.
+#[derive(Debug)]
+pub struct Loader {
+    tried: BTreeSet<String>,
+    pending: Vec<String>,
+    running: Option<Child>,
+}
+
+impl Loader {
+    /// Begins with what is in the machine now.
+    pub fn start() -> Loader {
+        let mut loader = Loader {
+            tried: BTreeSet::new(),
+            pending: Vec::new(),
+            running: None,
+        };
+        for name in ALWAYS.into_iter().chain(virtualisation()) {
+            loader.want(name);
+        }
+        for alias in aliases(Path::new("/sys")) {
+            loader.want(&alias);
+        }
+        loader.pump();
+        loader
+    }
+
+    /// Takes note of a device that appeared.
+    pub fn hear(&mut self, event: &Uevent) {
+        if let Some(alias) = event.get("MODALIAS").filter(|_| event.action == "add") {
+            self.want(alias);
+        }
+    }
+
+    /// Looks at all devices again, after events were lost.
+    pub fn look_again(&mut self) {
+        for alias in aliases(Path::new("/sys")) {
+            self.want(&alias);
+        }
+    }
+
+    /// Goes on with the next names when the last are through.
+    pub fn pump(&mut self) {
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|child| child.pidfd.is_alive())
+        {
+            return;
+        }
+        if let Some(child) = self.running.take() {
+            // Reaps it. Names without a module are no failure, so its result says nothing.
+            let _ = child.pidfd.wait_blocking(std::time::Duration::ZERO);
+        }
+        if !self.pending.is_empty() {
+            let names = std::mem::take(&mut self.pending);
+            log::info(format_args!("loading modules for {} names", names.len()));
+            self.running = modprobe(&names);
+        }
+    }
+
+    /// Whether something is being loaded or waits for it.
+    pub fn is_busy(&self) -> bool {
+        self.running.is_some() || !self.pending.is_empty()
+    }
+
+    /// Readable when the running modprobe ends.
+    pub fn watched(&self) -> Option<BorrowedFd<'_>> {
+        self.running.as_ref().map(|child| child.pidfd.as_fd())
+    }
+
+    fn want(&mut self, name: &str) {
+        if self.tried.len() < MOST_NAMES && self.tried.insert(name.to_owned()) {
+            self.pending.push(name.to_owned());
+        }
+    }
+}
+
+/// Loads what will be used soon, while the machine does something else. Whoever reaps takes the child.
+pub fn load_soon() {
+    modprobe(&SOON.map(str::to_owned));
+}
+
+fn modprobe(names: &[String]) -> Option<Child> {
+    let launch = Launch::new(MODPROBE)
+        .args(["-a", "-b", "-q"])
+        .args(names)
+        .log(LOG);
+    match launch.spawn() {
+        Ok(child) => Some(child),
+        Err(error) => {
+            log::warn(log::chain(&error));
+            None
+        }
+    }
+}
+
+/// The hypervisor module of this processor.
+fn virtualisation() -> Option<&'static str> {
+    virtualisation_for(&sysfs::text("/proc/cpuinfo").unwrap_or_default())
+}
+
+fn virtualisation_for(cpuinfo: &str) -> Option<&'static str> {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags"))?;
+    let has = |flag: &str| flags.split_ascii_whitespace().any(|word| word == flag);
+    match () {
+        () if has("svm") => Some("kvm_amd"),
+        () if has("vmx") => Some("kvm_intel"),
+        () => None,
+    }
+}
+
+/// The names of all devices. Devices sit on a bus or in one of two classes, so that two levels of directories are
+/// enough and the whole tree of `/sys/devices` need not be walked.
+fn aliases(sys: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let buses = sysfs::names(sys.join("bus"))
+        .into_iter()
+        .map(|bus| sys.join("bus").join(bus).join("devices"));
+    let classes = ["input", "dmi"].map(|class| sys.join("class").join(class));
+    for directory in buses.chain(classes) {
+        for device in sysfs::names(&directory) {
+            found.extend(sysfs::text(directory.join(device).join("modalias")));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn knows_the_processors() {
+        assert_eq!(
+            virtualisation_for("processor: 0\nflags\t\t: fpu svm npt\n"),
+            Some("kvm_amd")
+        );
+        assert_eq!(
+            virtualisation_for("flags\t\t: fpu vmx ept\n"),
+            Some("kvm_intel")
+        );
+        assert_eq!(virtualisation_for("flags\t\t: fpu hypervisor\n"), None);
+        assert_eq!(virtualisation_for(""), None);
+    }
+
+    #[test]
+    fn finds_names_on_buses_and_classes() {
+        let directory = tempfile::tempdir().unwrap();
+        for (place, alias) in [
+            (
+                "bus/pci/devices/0000:00:03.0",
+                "pci:v00001AF4d00001041sv*\n",
+            ),
+            ("bus/virtio/devices/virtio0", "virtio:d00000001v00001AF4\n"),
+            ("bus/virtio/devices/virtio1", "virtio:d00000001v00001AF4\n"),
+            ("class/dmi/id", "dmi:bvnEDK\n"),
+            ("class/net/eth0", "never:looked\n"),
+        ] {
+            std::fs::create_dir_all(directory.path().join(place)).unwrap();
+            std::fs::write(directory.path().join(place).join("modalias"), alias).unwrap();
+        }
+        let found: Vec<_> = aliases(directory.path()).into_iter().collect();
+        assert_eq!(
+            found,
+            [
+                "dmi:bvnEDK",
+                "pci:v00001AF4d00001041sv*",
+                "virtio:d00000001v00001AF4"
+            ]
+        );
+    }
+
+    #[test]
+    fn tries_a_name_once() {
+        let mut loader = Loader {
+            tried: BTreeSet::new(),
+            pending: Vec::new(),
+            running: None,
+        };
+        let event = |action: &str| Uevent {
+            action: action.to_owned(),
+            devpath: "/devices/x".to_owned(),
+            subsystem: "virtio".to_owned(),
+            properties: BTreeMap::from([("MODALIAS".to_owned(), "virtio:d2".to_owned())]),
+        };
+        loader.hear(&event("remove"));
+        assert!(!loader.is_busy());
+        loader.hear(&event("add"));
+        loader.hear(&event("add"));
+        assert_eq!(loader.pending, ["virtio:d2"]);
+        assert!(loader.is_busy());
+    }
+}

@@ -1,0 +1,344 @@
+//! The state partition: everything this machine knows about itself.
+//!
+//! Invariant: the wrong state is worse than none. With two disks that could be meant and no word from the firmware
+//! which one we were started from, none is mounted; a person decides. Without state the machine still comes up, on
+//! memory, and says so: a machine one can talk to can be repaired.
+//!
+//! ```text
+//!   candidates = partitions named ashlar-state
+//!   boot disk  = the disk that holds the partition in LoaderDevicePartUUID (written by systemd-boot)
+//!   one on the boot disk -> that;  one at all -> that, once the drivers are loaded;  more -> none;  none -> wait
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ashlar_api::event::Severity;
+use nix::mount::MsFlags;
+
+use super::fault::Fault;
+use super::log;
+use crate::sys::command::{CommandError, Tool};
+use crate::sys::fs::{self, FsError};
+use crate::sys::pidfd::Exit;
+use crate::sys::{block, signature};
+
+/// Where the state is mounted.
+pub const STATE: &str = "/var/lib/ashlar";
+const LABEL: &str = "ashlar-state";
+const LOADER: &str =
+    "/sys/firmware/efi/efivars/LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// A check of one gigabyte takes seconds; a disk that needs longer is dying.
+const CHECK_LIMIT: Duration = Duration::from_secs(120);
+
+/// A partition that could hold the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    device: PathBuf,
+    /// The disk as a person would tell it from another.
+    disk: String,
+    on_boot_disk: bool,
+}
+
+/// Which partition to take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// This one; no other could be meant.
+    Sure(PathBuf),
+    /// This one, unless another appears.
+    Likely(PathBuf),
+    /// More than one could be meant.
+    Ambiguous(Vec<String>),
+    /// There is none.
+    Missing,
+}
+
+/// Looks at the disks there are now.
+pub fn look(boot_partition: Option<&str>) -> Choice {
+    choose(&candidates(boot_partition))
+}
+
+/// The identity of the partition the firmware started us from, when the boot loader says so.
+pub fn boot_partition() -> Option<String> {
+    parse_loader(&std::fs::read(LOADER).ok()?)
+}
+
+/// Four bytes of attributes, then UTF-16 with a zero at the end.
+fn parse_loader(variable: &[u8]) -> Option<String> {
+    let letters = variable
+        .get(4..)?
+        .chunks_exact(2)
+        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let letters: Vec<u16> = letters.take_while(|&letter| letter != 0).collect();
+    let text = String::from_utf16(&letters).ok()?.to_ascii_lowercase();
+    (text.len() == 36).then_some(text)
+}
+
+fn candidates(boot_partition: Option<&str>) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    for disk in block::list() {
+        let of_this = disk
+            .partitions
+            .iter()
+            .filter(|partition| partition.label.as_deref() == Some(LABEL));
+        for partition in of_this {
+            let on_boot_disk = boot_partition.is_some_and(|wanted| {
+                let partitions = signature::gpt_partitions(&disk.path()).unwrap_or_default();
+                partitions.iter().any(|partition| partition.guid == wanted)
+            });
+            let words = [disk.model.as_deref(), disk.serial.as_deref()];
+            let named: Vec<&str> = words.into_iter().flatten().collect();
+            let disk = match named.is_empty() {
+                true => disk.path().display().to_string(),
+                false => format!("{} ({})", disk.path().display(), named.join(", ")),
+            };
+            found.push(Candidate {
+                device: partition.path(),
+                disk,
+                on_boot_disk,
+            });
+        }
+    }
+    found
+}
+
+fn choose(candidates: &[Candidate]) -> Choice {
+    let on_boot_disk: Vec<&Candidate> = candidates
+        .iter()
+        .filter(|candidate| candidate.on_boot_disk)
+        .collect();
+    match (on_boot_disk.as_slice(), candidates) {
+        ([one], _) => Choice::Sure(one.device.clone()),
+        ([], []) => Choice::Missing,
+        ([], [one]) => Choice::Likely(one.device.clone()),
+        ([], more) => Choice::Ambiguous(
+            more.iter()
+                .map(|candidate| candidate.disk.clone())
+                .collect(),
+        ),
+        (more, _) => Choice::Ambiguous(
+            more.iter()
+                .map(|candidate| candidate.disk.clone())
+                .collect(),
+        ),
+    }
+}
+
+/// Mounts the state, or memory in its place. Returns what is wrong.
+pub fn mount(choice: &Choice) -> Option<Fault> {
+    let target = Path::new(STATE);
+    let fault = match choice {
+        Choice::Sure(device) | Choice::Likely(device) => match check_and_mount(device, target) {
+            Ok(()) => {
+                log::info(format_args!("state is on {}", device.display()));
+                return None;
+            }
+            Err(error) => damaged(device, &error),
+        },
+        Choice::Ambiguous(disks) => ambiguous(disks),
+        Choice::Missing => missing(),
+    };
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let on_memory = fs::create_directory(target)
+        .and_then(|()| fs::mount("tmpfs", target, "tmpfs", flags, "mode=0700"));
+    if let Err(error) = on_memory {
+        log::error(log::chain(&error));
+    }
+    Some(fault)
+}
+
+/// Why the state partition could not be used.
+#[derive(Debug, thiserror::Error)]
+enum PartitionError {
+    #[error("its file system has errors that are not repaired without being asked: {0}")]
+    Damaged(String),
+    #[error("its file system could not be checked")]
+    Check(#[source] CommandError),
+    #[error(transparent)]
+    Mount(#[from] FsError),
+}
+
+fn check_and_mount(device: &Path, target: &Path) -> Result<(), PartitionError> {
+    if fs::is_mounted(target)? {
+        return Ok(());
+    }
+    check(device)?;
+    fs::create_directory(target)?;
+    let flags = MsFlags::MS_NOATIME | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    fs::mount(
+        &device.to_string_lossy(),
+        target,
+        "ext4",
+        flags,
+        "errors=remount-ro",
+    )?;
+    Ok(())
+}
+
+/// Replays the journal and repairs what can be repaired without loss.
+fn check(device: &Path) -> Result<(), PartitionError> {
+    match Tool::new("e2fsck")
+        .arg("-p")
+        .arg(device)
+        .timeout(CHECK_LIMIT)
+        .run_blocking()
+    {
+        Ok(_) => Ok(()),
+        // 1: repaired; 2: repaired, and a mounted file system would need a restart.
+        Err(CommandError::Failed {
+            status: Exit::Code(1..=3),
+            stdout,
+            ..
+        }) => {
+            log::warn(format_args!(
+                "{} was repaired: {}",
+                device.display(),
+                stdout.trim()
+            ));
+            Ok(())
+        }
+        Err(CommandError::Failed {
+            status: Exit::Code(code),
+            stdout,
+            stderr,
+            ..
+        }) if code & 4 != 0 => Err(PartitionError::Damaged(
+            format!("{} {}", stdout.trim(), stderr.trim())
+                .trim()
+                .to_owned(),
+        )),
+        Err(error) => Err(PartitionError::Check(error)),
+    }
+}
+
+fn ambiguous(disks: &[String]) -> Fault {
+    Fault {
+        code: "state-ambiguous",
+        title: "More than one disk holds the state of an appliance.".to_owned(),
+        detail: format!(
+            "It is on {}. None is used, nothing that is set now will be kept.",
+            disks.join(" and on ")
+        ),
+        remedy:
+            "Switch off, take out the disk that does not belong to this machine, and start again."
+                .to_owned(),
+        severity: Severity::Critical,
+    }
+}
+
+fn missing() -> Fault {
+    Fault {
+        code: "state-missing",
+        title: "The state partition was not found.".to_owned(),
+        detail: "No disk has a partition named ashlar-state. The machine runs from memory, \
+                 nothing that is set now will be kept."
+            .to_owned(),
+        remedy: "Check that the disk the appliance was installed on is connected and shown by the firmware, \
+                 then start again. If the disk is lost, install anew."
+            .to_owned(),
+        severity: Severity::Critical,
+    }
+}
+
+fn damaged(device: &Path, error: &PartitionError) -> Fault {
+    Fault {
+        code: "state-damaged",
+        title: "The state partition cannot be used.".to_owned(),
+        detail: format!(
+            "{}: {}. The machine runs from memory, nothing that is set now will be kept.",
+            device.display(),
+            log::chain(error)
+        ),
+        remedy: format!(
+            "Start again. If that does not help, repair it with `e2fsck -f {}` from a rescue system, \
+             or replace the disk and restore a backup.",
+            device.display()
+        ),
+        severity: Severity::Critical,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(device: &str, on_boot_disk: bool) -> Candidate {
+        Candidate {
+            device: device.into(),
+            disk: format!("disk of {device}"),
+            on_boot_disk,
+        }
+    }
+
+    #[test]
+    fn takes_the_disk_the_firmware_started_from() {
+        let (a, b) = (candidate("/dev/sda2", false), candidate("/dev/sdb2", true));
+        assert_eq!(choose(&[]), Choice::Missing);
+        assert_eq!(
+            choose(std::slice::from_ref(&a)),
+            Choice::Likely("/dev/sda2".into())
+        );
+        assert_eq!(
+            choose(&[a.clone(), b.clone()]),
+            Choice::Sure("/dev/sdb2".into())
+        );
+        let two = Choice::Ambiguous(vec![
+            "disk of /dev/sda2".to_owned(),
+            "disk of /dev/sdc2".to_owned(),
+        ]);
+        assert_eq!(choose(&[a, candidate("/dev/sdc2", false)]), two);
+        let two = Choice::Ambiguous(vec![
+            "disk of /dev/sdb2".to_owned(),
+            "disk of /dev/sdb3".to_owned(),
+        ]);
+        assert_eq!(choose(&[b, candidate("/dev/sdb3", true)]), two);
+    }
+
+    #[test]
+    fn reads_the_loader_variable() {
+        let mut bytes = vec![7, 0, 0, 0];
+        bytes.extend(
+            "0F0E0D0C-0B0A-4908-8706-050403020100\0"
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes),
+        );
+        assert_eq!(
+            parse_loader(&bytes).as_deref(),
+            Some("0f0e0d0c-0b0a-4908-8706-050403020100")
+        );
+        assert_eq!(parse_loader(&bytes[..20]), None);
+        assert_eq!(parse_loader(&[7, 0]), None);
+    }
+
+    #[test]
+    fn tells_a_healthy_file_system_from_a_broken_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(16 << 20).unwrap();
+        let made = std::process::Command::new("mkfs.ext4")
+            .args(["-q", "-F"])
+            .arg(file.path())
+            .status()
+            .unwrap();
+        assert!(made.success());
+        check(file.path()).unwrap();
+        // The first block group's descriptors: beyond what may be repaired without asking.
+        std::os::unix::fs::FileExt::write_all_at(file.as_file(), &[0xff; 64 << 10], 2048).unwrap();
+        assert!(matches!(
+            check(file.path()),
+            Err(PartitionError::Damaged(_))
+        ));
+        assert!(matches!(
+            check(Path::new("/no/such/disk")),
+            Err(PartitionError::Check(_))
+        ));
+        let fault = damaged(
+            Path::new("/dev/sda2"),
+            &PartitionError::Damaged("bad".to_owned()),
+        );
+        assert!(
+            fault
+                .detail
+                .starts_with("/dev/sda2: its file system has errors")
+        );
+    }
+}
