@@ -6,6 +6,7 @@
 //!   ashlar <noun> <verb>   the command line, on any Linux         (cli/)
 //! ```
 
+mod init;
 mod network;
 mod reconcile;
 mod screen;
@@ -13,4 +14,8 @@ mod state;
 mod storage;
 mod sys;
 
-fn main() {}
+fn main() {
+    if std::process::id() == 1 {
+        init::run();
+    }
+}
