@@ -47,7 +47,9 @@ pub enum Durability {
 }
 
 /// How long a connection waits for another one that is writing.
-const BUSY: Duration = Duration::from_secs(10);
+const BUSY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+/// How many prepared statements a connection keeps: all that there are.
+const STATEMENTS: usize = 128;
 
 impl Schema {
     /// The newest format this program knows.
@@ -60,10 +62,7 @@ impl Schema {
         let failed = |source| self.classify(path, source);
         let mut db = Connection::open(path).map_err(failed)?;
         db.busy_timeout(BUSY).map_err(failed)?;
-        let found = version(&db).map_err(failed)?;
-        if found > self.version() {
-            return Err(self.newer(path, &db, found));
-        }
+        self.known_version(path, &db)?;
         let synchronous = match durability {
             Durability::Every => "FULL",
             Durability::Ordered => "NORMAL",
@@ -76,6 +75,7 @@ impl Schema {
              PRAGMA journal_size_limit = 4194304;"
         ))
         .map_err(failed)?;
+        db.set_prepared_statement_cache_capacity(STATEMENTS);
         self.examine(path, &db)?;
         self.migrate(path, &mut db)?;
         db.execute(
@@ -86,13 +86,18 @@ impl Schema {
         Ok(db)
     }
 
-    /// Brings an open file up to date.
-    pub fn migrate(&self, path: &Path, db: &mut Connection) -> Result<(), StateError> {
-        let failed = |source| self.classify(path, source);
-        let found = version(db).map_err(failed)?;
+    /// The format of an open file, which must be one that this program knows.
+    pub fn known_version(&self, path: &Path, db: &Connection) -> Result<u32, StateError> {
+        let found = version(db).map_err(|source| self.classify(path, source))?;
         if found > self.version() {
             return Err(self.newer(path, db, found));
         }
+        Ok(found)
+    }
+
+    /// Brings an open file up to date.
+    pub fn migrate(&self, path: &Path, db: &mut Connection) -> Result<(), StateError> {
+        let found = self.known_version(path, db)?;
         for (number, migration) in (1u32..).zip(self.migrations) {
             if number <= found {
                 continue;
@@ -172,6 +177,7 @@ pub fn reader(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     db.busy_timeout(BUSY)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.execute_batch("PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;")?;
     Ok(db)
 }

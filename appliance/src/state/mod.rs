@@ -11,10 +11,13 @@
 //! has been applied exactly once. A command that was answered is in the log on
 //! the disk; see `raft/` for why that is enough.
 //!
-//! Files in the state partition: `raft.db`, `state.db`, `snapshots/`, and `lock`.
+//! openraft stops for good when a write fails. The drive may come back (it was
+//! full, or hung), so the store opens the files again by itself.
 
 mod apply;
 pub mod command;
+mod error;
+mod files;
 mod lock;
 mod migrate;
 mod news;
@@ -24,170 +27,84 @@ pub mod schema;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ashlar_api::{NodeId, Timestamp};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Mutex, RwLock, broadcast, watch};
 
-use command::{Command, Proposal, Refusal, Verdict};
-use lock::Lock;
+use command::{Command, Proposal, Verdict};
+use files::Files;
+use news::News;
 use query::Readers;
-use raft::log::Log;
-use raft::machine::Machine;
-use raft::member::Member;
-use raft::snapshot::{SnapshotError, Snapshots};
 use raft::{AgreeError, Consensus, Replica};
 
+pub use error::{ProposeError, StateError};
 pub use news::Changed;
-use news::News;
-
-/// Why the state can not be opened or read.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// The folder can not be used.
-    #[error("use {}", path.display())]
-    Directory {
-        /// Which path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another process has it open.
-    #[error("{} is in use by another process; end that one first", path.display())]
-    Locked {
-        /// Which folder.
-        path: PathBuf,
-    },
-    /// A newer program wrote it.
-    #[error(
-        "{} was written by a newer version of Ashlar ({program}, format {found}); this is version {}, which knows formats up to {known}. Start version {program} or a newer one again, or set the file aside to begin without it",
-        file.display(), env!("CARGO_PKG_VERSION")
-    )]
-    Newer {
-        /// Which file.
-        file: PathBuf,
-        /// Its format.
-        found: u32,
-        /// The program that wrote it.
-        program: String,
-        /// The newest format that this program knows.
-        known: u32,
-    },
-    /// It can not be read.
-    #[error("{} is damaged: {detail}. What to do: {remedy}", file.display())]
-    Damaged {
-        /// Which file.
-        file: PathBuf,
-        /// What was found.
-        detail: String,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// It is another node's.
-    #[error(
-        "{} belongs to the node {owner}, and this node is {node}. Restore the machine id, or set the file aside",
-        file.display()
-    )]
-    Foreign {
-        /// Which file.
-        file: PathBuf,
-        /// Whose it is.
-        owner: String,
-        /// Who this is.
-        node: String,
-    },
-    /// It could not be brought up to date.
-    #[error("bring {} to format {number}", file.display())]
-    Migrate {
-        /// Which file.
-        file: PathBuf,
-        /// Which format.
-        number: u32,
-        /// Why.
-        source: rusqlite::Error,
-    },
-    /// It can not be opened, read or written now.
-    #[error("use the database {}", file.display())]
-    File {
-        /// Which file.
-        file: PathBuf,
-        /// Why.
-        source: rusqlite::Error,
-    },
-    /// The snapshots can not be used.
-    #[error("use the snapshots of the state")]
-    Snapshots(#[source] SnapshotError),
-    /// The log does not come up.
-    #[error("bring the log of the state up")]
-    Log(#[source] AgreeError),
-}
-
-/// Why a proposal is not in force.
-#[derive(Debug, thiserror::Error)]
-pub enum ProposeError {
-    /// A rule forbids it.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// It could not be written; nothing changed.
-    #[error("the change could not be written: {message}")]
-    Unavailable {
-        /// Why.
-        message: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// Nobody knows: it may still come into force.
-    #[error("the change took too long and was given up; it may still come into force")]
-    TimedOut,
-}
 
 /// The state: read it, propose changes, hear of changes. A cheap handle.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    consensus: Box<dyn Consensus>,
-    readers: Readers,
+    files: Files,
     news: News,
+    readers: Readers,
+    /// None once it is closed.
+    consensus: RwLock<Option<Arc<dyn Consensus>>>,
+    /// Held by whoever opens the files again.
+    reviving: Mutex<()>,
 }
+
+/// Waits between attempts to open the files again: the first, and the longest.
+const REVIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl Store {
     /// Opens the state in a folder, making it when there is none, and applies
     /// what was agreed and is not in it yet.
     pub async fn open(directory: &Path, node: NodeId) -> Result<Store, StateError> {
-        std::fs::create_dir_all(directory).map_err(|source| StateError::Directory {
-            path: directory.to_owned(),
-            source,
-        })?;
-        let lock = Arc::new(Lock::take(directory).await?);
+        let files = Files::lock(directory, node).await?;
         let news = News::default();
-        let (folder, said) = (directory.to_owned(), news.clone());
-        let opened = tokio::task::spawn_blocking(move || files(&folder, node, lock, said)).await;
-        let (log, machine) = opened.map_err(|error| StateError::Directory {
-            path: directory.to_owned(),
-            source: io::Error::other(error),
-        })??;
-        let replica = Replica::start(Member(node), log, machine)
-            .await
-            .map_err(StateError::Log)?;
+        let consensus = start(&files, &news).await?;
         Ok(Store(Arc::new(Inner {
-            consensus: Box::new(replica),
-            readers: Readers::new(&directory.join(STATE_FILE)),
+            readers: Readers::new(&files.state()),
+            files,
             news,
+            consensus: RwLock::new(Some(consensus)),
+            reviving: Mutex::new(()),
         })))
+    }
+
+    /// Sets a file aside that [`Store::open`] refused, because somebody asked
+    /// for it, and prepares the others to go on without it. The file is kept
+    /// under the name that is returned.
+    pub async fn set_aside(
+        directory: &Path,
+        node: NodeId,
+        file: &Path,
+    ) -> Result<PathBuf, StateError> {
+        let files = Files::lock(directory, node).await?;
+        let file = file.to_owned();
+        blocking(&files, move |files| files.set_aside(&file)).await
     }
 
     /// Proposes a change and waits until it is in force, here and for good.
     /// Returns the revision of the state with it.
     pub async fn propose(&self, by: &str, command: Command) -> Result<u64, ProposeError> {
+        self.0.files.room_for(&command)?;
         let proposal = Proposal {
             by: by.to_owned(),
             at: Timestamp::now(),
             command,
         };
-        match self.0.consensus.agree(proposal).await {
+        let Some(consensus) = self.0.consensus.read().await.clone() else {
+            return Err(ProposeError::Unavailable {
+                message: "the node is ending".to_owned(),
+                remedy: "try again when it has started".to_owned(),
+            });
+        };
+        match consensus.agree(proposal).await {
             Ok(Verdict::Applied { revision }) => Ok(revision),
             Ok(Verdict::Refused { refusal }) => Err(refusal.into()),
             Err(AgreeError::TimedOut) => Err(ProposeError::TimedOut),
@@ -195,11 +112,15 @@ impl Store {
                 message: error.to_string(),
                 remedy: "try again in a few seconds".to_owned(),
             }),
-            Err(error @ AgreeError::Stopped(_)) => Err(ProposeError::Unavailable {
-                message: error.to_string(),
-                remedy: "make sure that the system drive has room and works, then restart the node"
-                    .to_owned(),
-            }),
+            Err(error @ AgreeError::Stopped(_)) => {
+                tracing::error!("{error}");
+                tokio::spawn(revive(Arc::downgrade(&self.0), consensus));
+                Err(ProposeError::Unavailable {
+                    message: format!("{error}; the change may or may not come into force"),
+                    remedy: "look whether it did, and try again in a minute; if this goes on, the system drive is full or failing"
+                        .to_owned(),
+                })
+            }
         }
     }
 
@@ -220,7 +141,9 @@ impl Store {
 
     /// Stops taking proposals and closes the log, for an orderly end.
     pub async fn close(&self) {
-        self.0.consensus.stop().await;
+        if let Some(consensus) = self.0.consensus.write().await.take() {
+            consensus.stop().await;
+        }
     }
 
     fn readers(&self) -> &Readers {
@@ -228,35 +151,54 @@ impl Store {
     }
 }
 
-const RAFT_FILE: &str = "raft.db";
-const STATE_FILE: &str = "state.db";
-const SNAPSHOT_FOLDER: &str = "snapshots";
+/// Opens the files and brings the log up.
+async fn start(files: &Files, news: &News) -> Result<Arc<dyn Consensus>, StateError> {
+    let news = news.clone();
+    let (log, machine) = blocking(files, move |files| files.open(news)).await?;
+    let replica = Replica::start(files.member(), log, machine)
+        .await
+        .map_err(StateError::Log)?;
+    Ok(Arc::new(replica))
+}
 
-/// Opens the files and compares them: what one of them lost must be in another.
-fn files(
-    directory: &Path,
-    node: NodeId,
-    lock: Arc<Lock>,
-    news: News,
-) -> Result<(Log, Machine), StateError> {
-    let snapshots =
-        Snapshots::open(&directory.join(SNAPSHOT_FOLDER)).map_err(StateError::Snapshots)?;
-    let newest = snapshots
-        .current()
-        .map_err(StateError::Snapshots)?
-        .and_then(|snapshot| snapshot.meta.last_log_id);
-    let state_file = directory.join(STATE_FILE);
-    let machine = Machine::open(&state_file, snapshots, news)?;
-    let raft_file = directory.join(RAFT_FILE);
-    let log = Log::open(&raft_file, Member(node), lock)?;
-    let summary = log.summary()?;
-    let applied = machine.last_entry()?;
-    if summary.is_new && applied.is_some() {
-        return Err(migrate::RAFT.damaged(&raft_file, "it is empty, and state.db is not"));
+/// Works on the files off the async threads.
+async fn blocking<T: Send + 'static>(
+    files: &Files,
+    work: impl FnOnce(&Files) -> Result<T, StateError> + Send + 'static,
+) -> Result<T, StateError> {
+    let own = files.clone();
+    let done = tokio::task::spawn_blocking(move || work(&own)).await;
+    done.map_err(|error| files.failed(error.into()))?
+}
+
+/// Replaces a consensus that stopped by a new one on the same files, as long as
+/// the store is wanted. Reading goes on meanwhile.
+async fn revive(store: std::sync::Weak<Inner>, stopped: Arc<dyn Consensus>) {
+    let Some(inner) = store.upgrade() else { return };
+    let Ok(_turn) = inner.reviving.try_lock() else {
+        return;
+    };
+    let mut wait = REVIVE.0;
+    stopped.stop().await;
+    loop {
+        {
+            let mut consensus = inner.consensus.write().await;
+            if !consensus
+                .as_ref()
+                .is_some_and(|now| Arc::ptr_eq(now, &stopped))
+            {
+                return;
+            }
+            match start(&inner.files, &inner.news).await {
+                Ok(new) => {
+                    tracing::info!("the state is open again");
+                    *consensus = Some(new);
+                    return;
+                }
+                Err(error) => tracing::error!("open the state again: {}", error::chain(&error)),
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(REVIVE.1);
     }
-    if summary.purged > applied.clone().max(newest) {
-        let detail = "it lacks changes that are neither in the log nor in a snapshot any more";
-        return Err(migrate::STATE.damaged(&state_file, detail));
-    }
-    Ok((log, machine))
 }

@@ -123,6 +123,20 @@ impl Log {
         })
     }
 
+    /// Makes a new log begin behind an entry that only the state has.
+    pub fn found(&self, member: Member, last: &LogIdOf<Types>) -> Result<(), StateError> {
+        let term = last.committed_leader_id().term.saturating_add(1);
+        let vote: VoteOf<Types> = VoteOf::<Types>::new(term, member);
+        let mut db = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut begin = || -> Access<()> {
+            let transaction = db.transaction()?;
+            promise(&transaction, "vote", &vote)?;
+            promise(&transaction, "purged", last)?;
+            Ok(transaction.commit()?)
+        };
+        begin().map_err(|failure| self.refuse(failure))
+    }
+
     /// What is in it, for comparing it with the state.
     pub fn summary(&self) -> Result<Summary, StateError> {
         let db = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,10 +149,14 @@ impl Log {
                 purged,
             })
         };
-        read().map_err(|failure| match failure {
+        read().map_err(|failure| self.refuse(failure))
+    }
+
+    fn refuse(&self, failure: Failure) -> StateError {
+        match failure {
             Failure::Database(source) => RAFT.classify(&self.file, source),
             Failure::Document(error) => RAFT.damaged(&self.file, error.to_string()),
-        })
+        }
     }
 
     async fn on<T: Send + 'static>(

@@ -5,6 +5,7 @@
 //! the file holds some prefix of the log, entry by entry, never half of one.
 //! Answers and news go out after the transaction.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,11 +15,12 @@ use futures_util::{Stream, StreamExt};
 use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::entry::RaftEntry;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
-use openraft::{EntryPayload, OptionalSend, StoredMembership};
+use openraft::{EntryPayload, Membership, OptionalSend, StoredMembership};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::snapshot::{Builder, SnapshotFile, Snapshots, end};
+use super::member::Member;
+use super::snapshot::{Builder, End, SnapshotError, SnapshotFile, Snapshots, end};
 use super::{Types, io_error};
 use crate::state::StateError;
 use crate::state::apply::{self, ApplyError};
@@ -49,9 +51,11 @@ enum MachineError {
     Document(#[from] serde_json::Error),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    End(#[from] SnapshotError),
     #[error("the snapshot {} is being read by someone else", .0.display())]
     Busy(PathBuf),
-    #[error("bring the snapshot up to date")]
+    #[error("use the snapshot")]
     Migrate(#[source] StateError),
 }
 
@@ -67,7 +71,7 @@ impl Machine {
         let writer = STATE.open(path, Durability::Ordered)?;
         let revision = apply::revision(&writer).map_err(|error| match error {
             ApplyError::Database(source) => STATE.classify(path, source),
-            other => STATE.damaged(path, crate::reconcile::chain(&other)),
+            other => STATE.damaged(path, crate::state::error::chain(&other)),
         })?;
         news.start(revision);
         Ok(Machine {
@@ -78,12 +82,23 @@ impl Machine {
         })
     }
 
-    /// The last entry that is in the state.
-    pub fn last_entry(&self) -> Result<Option<LogIdOf<Types>>, StateError> {
+    /// Where the state ends.
+    pub fn end(&self) -> Result<End, StateError> {
         let db = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         end(&db, &self.file)
-            .map(|end| end.entry)
-            .map_err(|error| STATE.damaged(&self.file, crate::reconcile::chain(&error)))
+            .map_err(|error| STATE.damaged(&self.file, crate::state::error::chain(&error)))
+    }
+
+    /// Makes a node the only member, for a log that is founded anew behind `last`.
+    pub fn belong_to(&self, member: Member, last: &LogIdOf<Types>) -> Result<(), StateError> {
+        let alone = Membership::new_with_defaults(vec![BTreeSet::from([member])], []);
+        let stored: StoredMembershipOf<Types> = StoredMembership::new(Some(last.clone()), alone);
+        let text = serde_json::to_string(&stored)
+            .map_err(|error| STATE.damaged(&self.file, error.to_string()))?;
+        let db = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        db.execute("UPDATE applied SET membership = ?1", [text])
+            .map_err(|source| STATE.classify(&self.file, source))?;
+        Ok(())
     }
 
     async fn on_writer<T: Send + 'static>(
@@ -172,8 +187,8 @@ impl RaftStateMachine<Types> for Machine {
     async fn applied_state(
         &mut self,
     ) -> Result<(Option<LogIdOf<Types>>, StoredMembershipOf<Types>), io::Error> {
-        let db = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = end(&db, &self.file).map_err(io_error)?;
+        let file = self.file.clone();
+        let end = self.on_writer(move |db| Ok(end(db, &file)?)).await?;
         Ok((end.entry, end.membership))
     }
 
@@ -250,9 +265,42 @@ fn install(db: &mut Connection, file: &Path, from: &SnapshotFile) -> Result<(), 
         source,
     };
     let source = reader(&from.0).map_err(failed)?;
+    STATE
+        .known_version(&from.0, &source)
+        .map_err(MachineError::Migrate)?;
     let backup = Backup::new(&source, db).map_err(failed)?;
     match backup.step(-1).map_err(failed)? {
         StepResult::Done => Ok(()),
         _ => Err(MachineError::Busy(from.0.clone())),
     }
+}
+
+/// All tables of a state as JSON, to compare replicas.
+#[cfg(test)]
+pub fn dump(db: &Connection) -> rusqlite::Result<serde_json::Value> {
+    use serde_json::{Map, Value};
+    let parse = |text: String| serde_json::from_str::<Value>(&text).unwrap_or(Value::String(text));
+    let mut dump = Map::new();
+    let mut tables = db.prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%document TEXT%' ORDER BY name",
+    )?;
+    let tables: Vec<String> = tables
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for table in tables {
+        let mut statement = db.prepare(&format!("SELECT id, document FROM {table} ORDER BY id"))?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        let rows: Vec<(String, String)> = rows.collect::<Result<_, _>>()?;
+        let rows = rows.into_iter().map(|(id, text)| (id, parse(text)));
+        dump.insert(table, Value::Object(rows.collect()));
+    }
+    let mut links =
+        db.prepare("SELECT role || ' ' || target || ' ' || source FROM link ORDER BY 1")?;
+    let links: Vec<String> = links
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    dump.insert("link".to_owned(), Value::from(links));
+    let revision: i64 = db.query_row("SELECT revision FROM applied", [], |row| row.get(0))?;
+    dump.insert("revision".to_owned(), Value::from(revision));
+    Ok(Value::Object(dump))
 }

@@ -84,7 +84,7 @@ pub struct Replica(openraft::Raft<Types, Machine>);
 
 /// Errors of the parts, as openraft wants them: with the whole chain, because it keeps one text.
 pub fn io_error(error: impl std::error::Error + 'static) -> io::Error {
-    io::Error::other(crate::reconcile::chain(&error))
+    io::Error::other(crate::state::error::chain(&error))
 }
 
 impl Replica {

@@ -152,7 +152,7 @@ impl Snapshots {
                 }
                 // An older one or the state itself stands in for it.
                 Err(error) => {
-                    tracing::warn!("skip a snapshot: {}", crate::reconcile::chain(&error));
+                    tracing::warn!("skip a snapshot: {}", crate::state::error::chain(&error));
                 }
             }
         }

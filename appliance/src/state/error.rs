@@ -1,0 +1,121 @@
+//! Why the state can not be opened, read or changed, with what to do about it:
+//! most of these end on the machine's own screen, where nothing else explains them.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::command::Refusal;
+use super::raft::AgreeError;
+use super::raft::snapshot::SnapshotError;
+
+/// Why the state can not be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder can not be used.
+    #[error("use {}", path.display())]
+    Directory {
+        /// Which path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error("{} is in use by another process; end that one first", path.display())]
+    Locked {
+        /// Which folder.
+        path: PathBuf,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "{} was written by a newer version of Ashlar ({program}, format {found}); this is version {}, which knows formats up to {known}. Start version {program} or a newer one again, or set the file aside to begin without it",
+        file.display(), env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// Which file.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The program that wrote it.
+        program: String,
+        /// The newest format that this program knows.
+        known: u32,
+    },
+    /// It can not be read.
+    #[error("{} is damaged: {detail}. What to do: {remedy}", file.display())]
+    Damaged {
+        /// Which file.
+        file: PathBuf,
+        /// What was found.
+        detail: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// It is another node's.
+    #[error(
+        "{} belongs to the node {owner}, and this node is {node}. Restore the machine id, or set the file aside",
+        file.display()
+    )]
+    Foreign {
+        /// Which file.
+        file: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Who this is.
+        node: String,
+    },
+    /// It could not be brought up to date.
+    #[error("bring {} to format {number}", file.display())]
+    Migrate {
+        /// Which file.
+        file: PathBuf,
+        /// Which format.
+        number: u32,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// It can not be opened, read or written now.
+    #[error("use the database {}", file.display())]
+    File {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The snapshots can not be used.
+    #[error("use the snapshots of the state")]
+    Snapshots(#[source] SnapshotError),
+    /// The log does not come up.
+    #[error("bring the log of the state up")]
+    Log(#[source] AgreeError),
+}
+
+/// Why a proposal is not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// A rule forbids it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It could not be written; nothing changed.
+    #[error("the change could not be written: {message}")]
+    Unavailable {
+        /// Why.
+        message: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Nobody knows: it may still come into force.
+    #[error("the change took too long and was given up; it may still come into force")]
+    TimedOut,
+}
+
+/// An error with all its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
