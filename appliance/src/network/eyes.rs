@@ -1,0 +1,159 @@
+//! Looks at the machine and changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ashlar_api::network::LinkKind;
+
+use super::children::{Children, Places};
+use super::dhcp::{self, Word};
+use super::netlink::Netlink;
+use super::nft::{self, Listing};
+use super::observe::{Link, Observed};
+use super::plan::is_network_bridge;
+use super::want::{FORWARD, accept_ra, no_ipv6};
+use super::{Error, dnsmasq};
+use crate::state::schema::MANAGEMENT_BRIDGE;
+use crate::sys::sysfs;
+
+/// How long links may take to find a carrier before another than the one used last is chosen.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// Looks, and remembers only what can not be looked up.
+#[derive(Debug)]
+pub struct Eyes {
+    places: Places,
+    started: Instant,
+    /// Since when, in seconds since the machine started, this knows of no lease and of no word of the client.
+    silent: Option<u64>,
+    /// The firewall as it was listed when it was known to be as written.
+    firewall: Option<Listing>,
+}
+
+impl Eyes {
+    /// Has seen nothing yet.
+    pub fn new(places: Places) -> Eyes {
+        Eyes {
+            places,
+            started: Instant::now(),
+            silent: None,
+            firewall: None,
+        }
+    }
+
+    /// The firewall was written: what is listed next is as written.
+    pub fn firewall_written(&mut self) {
+        self.firewall = None;
+    }
+
+    /// Looks at everything.
+    pub async fn look(
+        &mut self,
+        netlink: &Netlink,
+        children: &mut Children,
+        conflicts: BTreeSet<Ipv4Addr>,
+    ) -> Result<Observed, Error> {
+        let mut links = netlink.links().await?;
+        let addresses = netlink.addresses(&links).await?;
+        let routes = netlink.routes(&links).await?;
+        hardware(&mut links);
+        let (lease, overdue) = self.lease();
+        let firewall = self.firewall().await?;
+        Ok(Observed {
+            sysctls: sysctls(&links),
+            links,
+            addresses,
+            routes,
+            resolv_conf: std::fs::read_to_string(self.places.resolv_conf()).ok(),
+            firewall,
+            services: children.running()?,
+            lease,
+            overdue,
+            remembered: sysfs::parse(self.places.uplink()),
+            settled: self.started.elapsed() >= SETTLING,
+            conflicts,
+        })
+    }
+
+    /// When time alone will change what is seen.
+    pub fn next(&self, observed: &Observed) -> Option<Duration> {
+        let settling = (!observed.settled).then(|| SETTLING.saturating_sub(self.started.elapsed()));
+        let asking = (observed.lease.is_none() && !observed.overdue).then(|| {
+            let since = self.silent.unwrap_or_default();
+            let asked = Duration::from_secs(dhcp::uptime().saturating_sub(since));
+            dhcp::PATIENCE.saturating_sub(asked)
+        });
+        settling
+            .into_iter()
+            .chain(asking)
+            .min()
+            .map(|wait| wait + Duration::from_millis(100))
+    }
+
+    fn lease(&mut self) -> (Option<dhcp::Lease>, bool) {
+        let now = dhcp::uptime();
+        let since = match dhcp::read(&self.places.dhcp(), MANAGEMENT_BRIDGE) {
+            Some(Word::Leased { lease }) => {
+                self.silent = None;
+                return (Some(lease), false);
+            }
+            Some(Word::Asking { since }) => since,
+            None => self.silent.unwrap_or(now),
+        };
+        self.silent = Some(since);
+        (None, now.saturating_sub(since) >= dhcp::PATIENCE.as_secs())
+    }
+
+    /// The fingerprint in force, unless the rules were changed under it.
+    async fn firewall(&mut self) -> Result<Option<String>, Error> {
+        let Some(listing) = nft::list().await? else {
+            self.firewall = None;
+            return Ok(None);
+        };
+        let known = self.firewall.get_or_insert_with(|| listing.clone());
+        if known.fingerprint != listing.fingerprint {
+            *known = listing.clone();
+        }
+        let untouched = known.digest == listing.digest;
+        Ok(listing.fingerprint.filter(|_| untouched))
+    }
+
+    /// Who has which address, by network bridge.
+    pub fn leases(&self, server: &str) -> Vec<ashlar_api::network::Lease> {
+        std::fs::read_to_string(self.places.leases(server))
+            .map(|text| dnsmasq::leases(&text))
+            .unwrap_or_default()
+    }
+}
+
+/// What only `/sys` knows of links.
+fn hardware(links: &mut [Link]) {
+    let class = Path::new("/sys/class/net");
+    for link in links
+        .iter_mut()
+        .filter(|link| link.kind == LinkKind::Physical)
+    {
+        let device = class.join(&link.name);
+        link.driver = sysfs::link_name(device.join("device/driver")).unwrap_or_default();
+        // -1 and an error both mean that it can not be told.
+        link.speed = sysfs::parse::<i64>(device.join("speed"))
+            .and_then(|speed| u32::try_from(speed).ok())
+            .filter(|&speed| speed > 0 && speed < u32::MAX);
+    }
+}
+
+fn sysctls(links: &[Link]) -> BTreeMap<String, String> {
+    let ours = links.iter().filter(|link| {
+        link.kind == LinkKind::Physical
+            || link.name == MANAGEMENT_BRIDGE
+            || is_network_bridge(&link.name)
+    });
+    let keys = ours
+        .map(|link| no_ipv6(&link.name))
+        .chain([accept_ra(MANAGEMENT_BRIDGE), FORWARD.to_owned()]);
+    let root = Path::new("/proc/sys");
+    keys.filter_map(|key| Some((key.clone(), sysfs::text(root.join(&key))?)))
+        .collect()
+}
