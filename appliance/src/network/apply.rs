@@ -10,8 +10,8 @@ use super::netlink::Netlink;
 use super::plan::Step;
 use super::{Error, dhcp};
 use crate::state::command::{Command, Refusal};
-use crate::state::{ProposeError, Store};
 use crate::state::schema::MANAGEMENT_BRIDGE;
+use crate::state::{ProposeError, Store};
 use crate::sys::fs;
 
 /// In whose name the state is told what became of wishes.

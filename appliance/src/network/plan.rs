@@ -276,7 +276,14 @@ fn ports(want: &Want<'_>, observed: &Observed, steps: &mut Vec<Step>) {
             link: MANAGEMENT_BRIDGE.to_owned(),
             ..route.clone()
         };
-        if want.ipv4.is_none() && !route.ours && !observed.routes.contains(&moved) {
+        let leaves_with = |source| {
+            let strangers = |link| observed.ipv4(link).filter(|(_, address)| !address.ours);
+            strangers(&uplink.name)
+                .chain(strangers(MANAGEMENT_BRIDGE))
+                .any(|(net, _)| net.addr() == source)
+        };
+        let movable = !route.ours && route.source.is_none_or(leaves_with);
+        if want.ipv4.is_none() && movable && !observed.routes.contains(&moved) {
             steps.push(Step::AddRoute(moved));
         }
     }

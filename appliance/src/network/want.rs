@@ -145,7 +145,7 @@ pub fn want<'a>(desired: &Desired, observed: &'a Observed) -> Want<'a> {
         });
     }
 
-    let mut taken = management_subnets(ipv4.as_ref(), observed);
+    let mut taken = management_subnets(ipv4.as_ref(), observed, uplink);
     let mut overlaps = BTreeMap::new();
     let mut translated = Vec::new();
     for network in desired.networks.iter().filter(|network| !network.deleting) {
@@ -195,12 +195,20 @@ pub fn want<'a>(desired: &Desired, observed: &'a Observed) -> Want<'a> {
     }
 }
 
-/// The networks that the management network takes: by its settings, or, as long as it has none, by what is there.
-fn management_subnets(ipv4: Option<&Ipv4>, observed: &Observed) -> Vec<(Ipv4Net, Option<Name>)> {
+/// The networks that the management network takes: by its settings, or, as long as it has none, by what others gave it.
+fn management_subnets(
+    ipv4: Option<&Ipv4>,
+    observed: &Observed,
+    uplink: Uplink<'_>,
+) -> Vec<(Ipv4Net, Option<Name>)> {
     match ipv4 {
         Some(settings) => vec![(settings.address.trunc(), None)],
-        None => observed
-            .ipv4(MANAGEMENT_BRIDGE)
+        None => uplink
+            .link()
+            .map(|link| link.name.as_str())
+            .into_iter()
+            .chain([MANAGEMENT_BRIDGE])
+            .flat_map(|link| observed.ipv4(link))
             .filter(|(_, address)| !address.ours)
             .map(|(net, _)| (net.trunc(), None))
             .collect(),

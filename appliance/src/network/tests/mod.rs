@@ -1,1 +1,5 @@
-//! Tests of the domain as a whole.
+//! Tests of the domain: the plan by fixtures and by property, parsers on real
+//! output, and the whole of it in network namespaces.
+
+mod model;
+mod plan;
