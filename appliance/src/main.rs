@@ -8,6 +8,8 @@
 
 mod init;
 mod network;
+#[cfg(test)]
+mod layers;
 mod reconcile;
 mod screen;
 mod state;
