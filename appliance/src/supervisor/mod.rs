@@ -1,0 +1,173 @@
+//! The composition root: builds each part once, connects them, and ends them in order.
+//!
+//! ```text
+//!   identity ─► Store ─► domains (network, storage, vm, service), each in its own loop
+//!                 │         └── watch(Status) ──┐
+//!                 ├─────────────────────────► http (API, console)      health (metrics, faults, history)
+//!                 └─────────────────────────► screen (facts, intents)
+//! ```
+//!
+//! It may be killed at any moment: nothing here is the only place of anything. Guests, services, links and volumes go
+//! on without it, and the next one finds them by looking. Only when init says that the whole machine ends does it end
+//! them, in order: guests, volumes, network.
+//!
+//! A state that can not be opened does not stop the machine from being seen: the screen says what is wrong and what to
+//! do, and nothing on the disks is touched.
+
+mod ending;
+mod facts;
+mod identity;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use ashlar_api::Timestamp;
+use ashlar_api::event::Severity;
+use ashlar_api::fault::Fault;
+use ashlar_api::node::{Addressing, Management, NodeSpec};
+use tokio::sync::{mpsc, watch};
+use tracing_subscriber::EnvFilter;
+
+use crate::reconcile::{Waker, chain, drive};
+use crate::screen::{self, Facts, Intent};
+use crate::state::Store;
+use crate::state::command::Command;
+use crate::state::schema::NodeRecord;
+use crate::{network, sys};
+
+use identity::Identity;
+
+/// The state partition.
+const STATE: &str = "/var/lib/ashlar";
+/// Where init puts what this process says.
+const LOG: &str = "/run/ashlar/log/supervisor.log";
+/// How often the screen's lines about load are made anew; the rest comes with events.
+const SCREEN_PACE: Duration = Duration::from_secs(15);
+/// Threads for asynchronous work: it waits far more than it works.
+const THREADS: usize = 2;
+
+/// Runs until told to end.
+pub fn run() -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("ASHLAR_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().context("start the runtime")?;
+    runtime.block_on(supervise())
+}
+
+async fn supervise() -> anyhow::Result<()> {
+    let identity = identity::load(Path::new(STATE)).context("learn which node this is")?;
+    tracing::info!(node = %identity.node, boot = %identity.boot, version = env!("CARGO_PKG_VERSION"), "starting");
+    let store = match Store::open(Path::new(STATE), identity.node).await {
+        Ok(store) => store,
+        Err(error) => return without_state(&identity, &error).await,
+    };
+    let first = NodeRecord {
+        id: identity.node,
+        revision: 0,
+        created_at: Timestamp::now(),
+        spec: NodeSpec { name: identity.first_name.clone(), management: Management::default() },
+        unconfirmed: None,
+    };
+    store.propose("ashlar", Command::RegisterNode { node: Box::new(first) }).await.context("make this node known")?;
+
+    let (stop, stopped) = watch::channel(false);
+    let network_waker = Waker::default();
+    let (network_status, network_seen) = watch::channel(network::Status::default());
+    let places = network::Places::default();
+    let domain = network::NetworkDomain::new(store.clone(), identity.node, places.clone(), network_waker.clone(), network_status);
+    let network_loop = tokio::spawn(drive(domain, network_waker, store.watch(), stopped.clone()));
+
+    let (facts, facts_seen) = watch::channel(Facts::default());
+    let (intents, mut wanted) = mpsc::channel(4);
+    let screens = screen::start(&facts_seen, &intents);
+
+    let ends = loop {
+        facts.send_replace(gather(&identity, &store, &network_seen.borrow()));
+        let mut revision = store.watch();
+        let mut network_seen = network_seen.clone();
+        // Every arm is cancel-safe: watches keep their newest value, a message that was not taken stays in its queue,
+        // a signal that was not seen is kept.
+        tokio::select! {
+            ends = ending::asked() => break ends.context("wait for a signal")?,
+            Some(intent) = wanted.recv() => fulfil(intent, &store, &identity).await,
+            _ = network_seen.changed() => {}
+            _ = revision.changed() => {}
+            () = tokio::time::sleep(SCREEN_PACE) => {}
+        }
+    };
+    // Nobody listening any more is no failure here.
+    let _ = stop.send(true);
+    if ends {
+        tracing::info!("the machine ends");
+        for error in network::NetworkDomain::take_down(places).await {
+            tracing::warn!("take the network down: {}", chain(&error));
+        }
+    }
+    network_loop.abort();
+    for screen in screens {
+        screen.abort();
+    }
+    Ok(())
+}
+
+/// Serves the screen alone, to say why the state can not be opened.
+async fn without_state(identity: &Identity, error: &crate::state::StateError) -> anyhow::Result<()> {
+    let text = chain(error);
+    tracing::error!("the state can not be opened: {text}");
+    let fault = Fault {
+        code: "state-unusable".to_owned(),
+        severity: Severity::Critical,
+        title: "The configuration of this node can not be opened".to_owned(),
+        detail: text.clone(),
+        remedy: format!("{text}. Nothing was changed; virtual machines that run go on."),
+        subject: None,
+        since: Timestamp::now(),
+    };
+    let facts = Facts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: identity.first_name.to_string(),
+        processor: facts::processor(None, sys::proc::processors()),
+        faults: vec![fault],
+        log: facts::log(20),
+        ..Facts::default()
+    };
+    let (_facts, seen) = watch::channel(facts);
+    let (intents, mut wanted) = mpsc::channel(4);
+    let _screens = screen::start(&seen, &intents);
+    loop {
+        // Both arms are cancel-safe, as above.
+        tokio::select! {
+            ended = ending::asked() => return ended.map(drop).context("wait for a signal"),
+            Some(intent) = wanted.recv() => match intent {
+                Intent::Restart => ask(ending::Request::Reboot).await,
+                Intent::PowerOff => ask(ending::Request::PowerOff).await,
+                Intent::SetAddressing(_) => tracing::warn!("the address can not be changed while the state is not open"),
+            },
+        }
+    }
+}
+
+async fn ask(request: ending::Request) {
+    if let Err(error) = ending::ask(request).await {
+        tracing::error!("ask init for {request:?}: {}", chain(&error));
+    }
+}
+
+/// Does what somebody at the screen wants.
+async fn fulfil(intent: Intent, store: &Store, identity: &Identity) {
+    match intent {
+        Intent::Restart => ask(ending::Request::Reboot).await,
+        Intent::PowerOff => ask(ending::Request::PowerOff).await,
+        Intent::SetAddressing(ipv4) => {
+            let Ok(Some(node)) = store.get::<NodeRecord>(identity.node) else { return };
+            let management = Management { ipv4, ..node.spec.management };
+            let spec = NodeSpec { management, ..node.spec };
+            // Whoever stands in front of the machine can not cut themselves off: nothing to confirm.
+            let command = Command::ReplaceNode { id: identity.node, spec, revision: None, confirm_until: None };
+            if let Err(error) = store.propose("local screen", command).await {
+                tracing::error!("change the management address: {}", chain(&error));
+            }
+        }
+    }
+}
