@@ -15,12 +15,49 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("storage", &["reconcile", "state", "sys"]),
     ("vm", &["reconcile", "state", "sys"]),
     ("service", &["reconcile", "state", "sys"]),
-    ("health", &["network", "reconcile", "service", "state", "storage", "sys", "vm"]),
+    (
+        "health",
+        &[
+            "network",
+            "reconcile",
+            "service",
+            "state",
+            "storage",
+            "sys",
+            "vm",
+        ],
+    ),
     // Requests read statuses and hand over consoles and uploads; they plan and apply nothing.
-    ("http", &["health", "network", "reconcile", "service", "state", "storage", "sys", "vm"]),
+    (
+        "http",
+        &[
+            "health",
+            "network",
+            "reconcile",
+            "service",
+            "state",
+            "storage",
+            "sys",
+            "vm",
+        ],
+    ),
     ("cli", &["sys"]),
     ("screen", &["sys"]),
-    ("supervisor", &["health", "http", "network", "reconcile", "screen", "service", "state", "storage", "sys", "vm"]),
+    (
+        "supervisor",
+        &[
+            "health",
+            "http",
+            "network",
+            "reconcile",
+            "screen",
+            "service",
+            "state",
+            "storage",
+            "sys",
+            "vm",
+        ],
+    ),
     ("main", &["cli", "init", "network", "supervisor"]),
     ("layers", &[]),
 ];
@@ -28,7 +65,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
 fn part(file: &Path, root: &Path) -> String {
     let inside = file.strip_prefix(root).expect("a file of this tree");
     let first = inside.components().next().expect("not the root itself");
-    first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+    first
+        .as_os_str()
+        .to_string_lossy()
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -70,7 +111,9 @@ fn used(text: &str) -> BTreeSet<String> {
 }
 
 fn word(text: &str) -> Option<String> {
-    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .unwrap_or(text.len());
     (end > 0).then(|| text[..end].to_owned())
 }
 
@@ -83,14 +126,20 @@ fn every_part_knows_only_what_it_may() {
     for file in sources {
         let part = part(&file, &root);
         let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == part) else {
-            wrong.push(format!("{}: the part `{part}` is not in the table of layers", file.display()));
+            wrong.push(format!(
+                "{}: the part `{part}` is not in the table of layers",
+                file.display()
+            ));
             continue;
         };
         let text = fs::read_to_string(&file).expect("a source file");
         for other in used(&text) {
             let known = ALLOWED.iter().any(|(name, _)| *name == other);
             if known && other != part && !allowed.contains(&other.as_str()) && part != "layers" {
-                wrong.push(format!("{}: `{part}` may not use `{other}`", file.display()));
+                wrong.push(format!(
+                    "{}: `{part}` may not use `{other}`",
+                    file.display()
+                ));
             }
         }
     }
@@ -99,6 +148,13 @@ fn every_part_knows_only_what_it_may() {
 
 #[test]
 fn the_reader_sees_what_is_used() {
-    let found = used("use crate::sys::fs;\nuse crate::{state::{Store, schema}, vm};\nlet x = crate::reconcile::chain(e);");
-    assert_eq!(found, ["reconcile", "state", "sys", "vm"].map(str::to_owned).into());
+    let found = used(
+        "use crate::sys::fs;\nuse crate::{state::{Store, schema}, vm};\nlet x = crate::reconcile::chain(e);",
+    );
+    assert_eq!(
+        found,
+        ["reconcile", "state", "sys", "vm"]
+            .map(str::to_owned)
+            .into()
+    );
 }

@@ -2,22 +2,31 @@
 //!
 //! ```text
 //!   process 1              init: mount, supervise, reap, end      (init/)
-//!   ashlar supervisor      everything else                        (supervisor.rs)
+//!   ashlar supervisor      everything else                        (supervisor/)
+//!   dhcp-event …           what the DHCP client calls             (network/dhcp.rs)
 //!   ashlar <noun> <verb>   the command line, on any Linux         (cli/)
 //! ```
 
 mod init;
-mod network;
 #[cfg(test)]
 mod layers;
+mod network;
 mod reconcile;
 mod screen;
 mod state;
 mod storage;
+mod supervisor;
 mod sys;
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     if std::process::id() == 1 {
         init::run();
+    }
+    let role = std::env::args().nth(1);
+    match role.as_deref() {
+        Some("supervisor") => supervisor::main(),
+        _ => ExitCode::from(2),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   poweroff | reboot   ─►  ok
+//!   restart-supervisor  ─►  ok          (killed as it stands: the next one finds everything by looking)
 //!   status              ─►  {"restarts":0,"last_end":null,"watchdog":true,"ending":null}
 //!   anything else       ─►  unknown request: …
 //! ```
@@ -29,6 +30,8 @@ const LONGEST_LINE: usize = 128;
 pub enum Request {
     /// End the machine.
     End(Ending),
+    /// Kill the supervisor and start it again; guests and services go on.
+    RestartSupervisor,
     /// Tell how things are.
     Status,
 }
@@ -38,6 +41,7 @@ impl Request {
         match line.trim() {
             "poweroff" => Some(Request::End(Ending::PowerOff)),
             "reboot" => Some(Request::End(Ending::Reboot)),
+            "restart-supervisor" => Some(Request::RestartSupervisor),
             "status" => Some(Request::Status),
             _ => None,
         }

@@ -184,6 +184,10 @@ impl Main {
                     self.want(ending, "a request");
                     "ok".to_owned()
                 }
+                Request::RestartSupervisor => {
+                    self.supervised.replace();
+                    "ok".to_owned()
+                }
                 Request::Status => self.status(),
             });
             self.control = Some(control);

@@ -68,6 +68,7 @@ pub struct Supervised {
     backoff: Backoff,
     starts: u32,
     last_end: Option<String>,
+    asked: bool,
 }
 
 impl Supervised {
@@ -82,7 +83,14 @@ impl Supervised {
             backoff,
             starts: 0,
             last_end: None,
+            asked: false,
         }
+    }
+
+    /// Kills it because somebody asked, which is no failure: it starts again at once.
+    pub fn replace(&mut self) {
+        self.asked = self.is_running();
+        self.signal(Signal::SIGKILL);
     }
 
     /// Starts it when it is time.
@@ -112,6 +120,12 @@ impl Supervised {
     }
 
     fn ended(&mut self, why: String, now: Instant) {
+        if std::mem::take(&mut self.asked) {
+            log::info(format_args!("the supervisor was ended on request"));
+            self.last_end = Some(why);
+            self.due = Some(now);
+            return;
+        }
         let wait = self
             .backoff
             .after(now.saturating_duration_since(self.started));

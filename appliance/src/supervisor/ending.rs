@@ -25,6 +25,8 @@ pub enum Request {
     Reboot,
     /// End everything, then switch the machine off.
     PowerOff,
+    /// Kill this process and start it again.
+    RestartSupervisor,
 }
 
 /// Asks init to end the machine.
@@ -32,13 +34,16 @@ pub async fn ask(request: Request) -> io::Result<()> {
     let word: &[u8] = match request {
         Request::Reboot => b"reboot\n",
         Request::PowerOff => b"poweroff\n",
+        Request::RestartSupervisor => b"restart-supervisor\n",
     };
     let sending = async {
         let mut socket = UnixStream::connect(INIT_SOCKET).await?;
         socket.write_all(word).await?;
         socket.shutdown().await
     };
-    tokio::time::timeout(PATIENCE, sending).await.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "init does not answer"))?
+    tokio::time::timeout(PATIENCE, sending)
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "init does not answer"))?
 }
 
 /// Waits for SIGTERM or SIGINT. True when the whole machine ends.

@@ -39,7 +39,11 @@ fn is_link_local(address: &IpAddr) -> bool {
 
 /// Processor, as one line.
 pub fn processor(load: Option<&Sample>, cores: usize) -> String {
-    let cores = if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") };
+    let cores = if cores == 1 {
+        "1 core".to_owned()
+    } else {
+        format!("{cores} cores")
+    };
     match load {
         Some(load) => format!("{:.0} % of {cores}", load.cpu * 100.0),
         None => cores,
@@ -67,7 +71,10 @@ pub fn storage<'a>(pools: impl Iterator<Item = &'a PoolStatus>) -> String {
 
 /// Network, as one line.
 pub fn network(links: &[Link], addressing: &Addressing) -> String {
-    let Some(link) = links.iter().find(|link| link.management && link.kind == LinkKind::Physical) else {
+    let Some(link) = links
+        .iter()
+        .find(|link| link.management && link.kind == LinkKind::Physical)
+    else {
         return "no network interface".to_owned();
     };
     if !link.carrier {
@@ -76,11 +83,22 @@ pub fn network(links: &[Link], addressing: &Addressing) -> String {
     let address = links
         .iter()
         .find(|bridge| Some(&bridge.name) == link.bridge.as_ref())
-        .and_then(|bridge| bridge.addresses.iter().find(|address| address.contains('.')));
-    let how = if *addressing == Addressing::Dhcp { "DHCP" } else { "static" };
+        .and_then(|bridge| {
+            bridge
+                .addresses
+                .iter()
+                .find(|address| address.contains('.'))
+        });
+    let how = if *addressing == Addressing::Dhcp {
+        "DHCP"
+    } else {
+        "static"
+    };
     match address {
         Some(address) => format!("{} {address} ({how})", link.name),
-        None if *addressing == Addressing::Dhcp => format!("{}: waiting for a DHCP server", link.name),
+        None if *addressing == Addressing::Dhcp => {
+            format!("{}: waiting for a DHCP server", link.name)
+        }
         None => format!("{}: no address yet", link.name),
     }
 }
@@ -103,14 +121,22 @@ pub fn links(links: &[Link]) -> Vec<LinkLine> {
     let hardware = links.iter().filter(|link| link.kind == LinkKind::Physical);
     hardware
         .map(|link| {
-            let mut state = if link.carrier { "connected".to_owned() } else { "no cable".to_owned() };
+            let mut state = if link.carrier {
+                "connected".to_owned()
+            } else {
+                "no cable".to_owned()
+            };
             if let Some(speed) = link.speed {
                 state.push_str(&format!(", {speed} Mbit/s"));
             }
             if link.management {
                 state.push_str(", management");
             }
-            LinkLine { name: link.name.clone(), mac: link.mac.clone(), state }
+            LinkLine {
+                name: link.name.clone(),
+                mac: link.mac.clone(),
+                state,
+            }
         })
         .collect()
 }
@@ -125,10 +151,16 @@ pub fn drives(drives: &[Drive]) -> Vec<DriveLine> {
                 DriveUsage::System => "the system".to_owned(),
                 DriveUsage::Pool { .. } => "in a pool".to_owned(),
                 DriveUsage::Foreign => format!("holds {}", drive.content),
-                DriveUsage::ForeignPool { volume_group } => format!("pool {volume_group} of another appliance"),
+                DriveUsage::ForeignPool { volume_group } => {
+                    format!("pool {volume_group} of another appliance")
+                }
                 DriveUsage::Unusable { reason } => reason.clone(),
             };
-            DriveLine { name: drive.name.clone(), model: format!("{} {}", drive.size, drive.model).trim().to_owned(), usage }
+            DriveLine {
+                name: drive.name.clone(),
+                model: format!("{} {}", drive.size, drive.model).trim().to_owned(),
+                usage,
+            }
         })
         .collect()
 }
@@ -144,8 +176,24 @@ mod tests {
 
     #[test]
     fn the_address_to_type_comes_first() {
-        let addresses: Vec<IpAddr> = ["2001:db8::7", "fe80::1", "169.254.3.4", "192.0.2.7", "127.0.0.1"].iter().filter_map(|a| a.parse().ok()).collect();
-        assert_eq!(urls(&addresses), ["https://192.0.2.7", "https://169.254.3.4", "https://[2001:db8::7]"]);
+        let addresses: Vec<IpAddr> = [
+            "2001:db8::7",
+            "fe80::1",
+            "169.254.3.4",
+            "192.0.2.7",
+            "127.0.0.1",
+        ]
+        .iter()
+        .filter_map(|a| a.parse().ok())
+        .collect();
+        assert_eq!(
+            urls(&addresses),
+            [
+                "https://192.0.2.7",
+                "https://169.254.3.4",
+                "https://[2001:db8::7]"
+            ]
+        );
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! Which node this is and which start of it.
 //!
-//! The node's id is made once and kept on the state partition; the kernel makes
-//! the id of the start. A node whose state partition could not be mounted gets
-//! an id for this start only, and the fault that init left says why.
+//! Init makes the node's id at the first start and keeps it on the state partition; the kernel makes the id of the
+//! start. A node whose state partition could not be mounted gets an id for this start only, and the fault that init
+//! left says why.
 
 use std::io;
 use std::path::Path;
 
 use ashlar_api::{BootId, Name, NodeId};
 use uuid::Uuid;
-
-use crate::sys::fs;
 
 /// Who this node is.
 #[derive(Clone, Debug)]
@@ -26,7 +24,7 @@ pub struct Identity {
 /// Why the node does not know who it is.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// A file could not be read or written.
+    /// A file could not be read.
     #[error("{path} can not be used")]
     File {
         /// Which.
@@ -44,29 +42,32 @@ pub enum IdentityError {
     },
 }
 
-/// Reads the ids; makes the node's at its first start.
+/// Reads the ids.
 pub fn load(state: &Path) -> Result<Identity, IdentityError> {
     let path = state.join("machine-id");
-    let node = match read(&path) {
-        Ok(id) => id,
-        Err(IdentityError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let id = Uuid::new_v4();
-            fs::write_atomic(&path, format!("{id}\n").as_bytes(), 0o644)
-                .map_err(|source| IdentityError::File { path: path.display().to_string(), source: io::Error::other(source) })?;
-            id
-        }
-        Err(error) => return Err(error),
-    };
+    let node = NodeId(read(&path)?);
     let boot = read(Path::new("/proc/sys/kernel/random/boot_id"))?;
-    let node = NodeId(node);
     let first_name = format!("ashlar-{}", &node.hex()[..6]);
-    let first_name = first_name.parse().map_err(|_| IdentityError::Content { path: path.display().to_string(), text: first_name.clone() })?;
-    Ok(Identity { node, boot: BootId(boot), first_name })
+    let first_name = first_name.parse().map_err(|_| IdentityError::Content {
+        path: path.display().to_string(),
+        text: first_name.clone(),
+    })?;
+    Ok(Identity {
+        node,
+        boot: BootId(boot),
+        first_name,
+    })
 }
 
 fn read(path: &Path) -> Result<Uuid, IdentityError> {
-    let text = std::fs::read_to_string(path).map_err(|source| IdentityError::File { path: path.display().to_string(), source })?;
-    Uuid::try_parse(text.trim()).map_err(|_| IdentityError::Content { path: path.display().to_string(), text: text.trim().to_owned() })
+    let text = std::fs::read_to_string(path).map_err(|source| IdentityError::File {
+        path: path.display().to_string(),
+        source,
+    })?;
+    Uuid::try_parse(text.trim()).map_err(|_| IdentityError::Content {
+        path: path.display().to_string(),
+        text: text.trim().to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -76,16 +77,23 @@ mod tests {
     #[test]
     fn the_same_node_at_the_next_start() {
         let state = tempfile::tempdir().expect("a folder");
-        let first = load(state.path()).expect("made");
-        let second = load(state.path()).expect("read");
-        assert_eq!(first.node, second.node);
-        assert!(first.first_name.as_str().starts_with("ashlar-"));
+        std::fs::write(
+            state.path().join("machine-id"),
+            "0f0e0d0c0b0a49088706050403020100\n",
+        )
+        .expect("written");
+        let identity = load(state.path()).expect("read");
+        assert_eq!(identity.node.hex(), "0f0e0d0c0b0a49088706050403020100");
+        assert_eq!(identity.first_name.as_str(), "ashlar-0f0e0d");
     }
 
     #[test]
     fn nonsense_is_not_replaced() {
         let state = tempfile::tempdir().expect("a folder");
         std::fs::write(state.path().join("machine-id"), "x").expect("written");
-        assert!(matches!(load(state.path()), Err(IdentityError::Content { .. })));
+        assert!(matches!(
+            load(state.path()),
+            Err(IdentityError::Content { .. })
+        ));
     }
 }

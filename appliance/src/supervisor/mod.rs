@@ -19,13 +19,14 @@ mod facts;
 mod identity;
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use ashlar_api::Timestamp;
 use ashlar_api::event::Severity;
 use ashlar_api::fault::Fault;
 use ashlar_api::node::{Addressing, Management, NodeSpec};
+use ashlar_api::{Bytes, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
 
@@ -47,11 +48,31 @@ const SCREEN_PACE: Duration = Duration::from_secs(15);
 /// Threads for asynchronous work: it waits far more than it works.
 const THREADS: usize = 2;
 
-/// Runs until told to end.
-pub fn run() -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("ASHLAR_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().context("start the runtime")?;
+/// The role of the supervisor: runs until told to end.
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain is printed here, once; init keeps it with the log and shows its end when this goes on.
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("ASHLAR_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
     runtime.block_on(supervise())
 }
 
@@ -66,16 +87,33 @@ async fn supervise() -> anyhow::Result<()> {
         id: identity.node,
         revision: 0,
         created_at: Timestamp::now(),
-        spec: NodeSpec { name: identity.first_name.clone(), management: Management::default() },
+        spec: NodeSpec {
+            name: identity.first_name.clone(),
+            management: Management::default(),
+        },
         unconfirmed: None,
     };
-    store.propose("ashlar", Command::RegisterNode { node: Box::new(first) }).await.context("make this node known")?;
+    store
+        .propose(
+            "ashlar",
+            Command::RegisterNode {
+                node: Box::new(first),
+            },
+        )
+        .await
+        .context("make this node known")?;
 
     let (stop, stopped) = watch::channel(false);
     let network_waker = Waker::default();
     let (network_status, network_seen) = watch::channel(network::Status::default());
     let places = network::Places::default();
-    let domain = network::NetworkDomain::new(store.clone(), identity.node, places.clone(), network_waker.clone(), network_status);
+    let domain = network::NetworkDomain::new(
+        store.clone(),
+        identity.node,
+        places.clone(),
+        network_waker.clone(),
+        network_status,
+    );
     let network_loop = tokio::spawn(drive(domain, network_waker, store.watch(), stopped.clone()));
 
     let (facts, facts_seen) = watch::channel(Facts::default());
@@ -112,7 +150,10 @@ async fn supervise() -> anyhow::Result<()> {
 }
 
 /// Serves the screen alone, to say why the state can not be opened.
-async fn without_state(identity: &Identity, error: &crate::state::StateError) -> anyhow::Result<()> {
+async fn without_state(
+    identity: &Identity,
+    error: &crate::state::StateError,
+) -> anyhow::Result<()> {
     let text = chain(error);
     tracing::error!("the state can not be opened: {text}");
     let fault = Fault {
@@ -160,14 +201,61 @@ async fn fulfil(intent: Intent, store: &Store, identity: &Identity) {
         Intent::Restart => ask(ending::Request::Reboot).await,
         Intent::PowerOff => ask(ending::Request::PowerOff).await,
         Intent::SetAddressing(ipv4) => {
-            let Ok(Some(node)) = store.get::<NodeRecord>(identity.node) else { return };
-            let management = Management { ipv4, ..node.spec.management };
-            let spec = NodeSpec { management, ..node.spec };
+            let Ok(Some(node)) = store.get::<NodeRecord>(identity.node) else {
+                return;
+            };
+            let management = Management {
+                ipv4,
+                ..node.spec.management
+            };
+            let spec = NodeSpec {
+                management,
+                ..node.spec
+            };
             // Whoever stands in front of the machine can not cut themselves off: nothing to confirm.
-            let command = Command::ReplaceNode { id: identity.node, spec, revision: None, confirm_until: None };
+            let command = Command::ReplaceNode {
+                id: identity.node,
+                spec,
+                revision: None,
+                confirm_until: None,
+            };
             if let Err(error) = store.propose("local screen", command).await {
                 tracing::error!("change the management address: {}", chain(&error));
             }
         }
+    }
+}
+
+/// What the screen tells now.
+fn gather(identity: &Identity, store: &Store, network: &network::Status) -> Facts {
+    let node = store.get::<NodeRecord>(identity.node).ok().flatten();
+    let addressing = node
+        .as_ref()
+        .map(|node| node.spec.management.ipv4.clone())
+        .unwrap_or_default();
+    let memory = sys::proc::Memory::read();
+    let mut faults = network.faults.clone();
+    faults.sort_by_key(|fault| std::cmp::Reverse(fault.severity));
+    Facts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: node.map_or_else(
+            || identity.first_name.to_string(),
+            |node| node.spec.name.to_string(),
+        ),
+        urls: facts::urls(&network.addresses),
+        processor: facts::processor(None, sys::proc::processors()),
+        memory: facts::memory(
+            Bytes(memory.total.saturating_sub(memory.available)),
+            Bytes(memory.total),
+        ),
+        storage: facts::storage([].iter()),
+        network: facts::network(&network.links, &addressing),
+        machines: facts::machines([].iter()),
+        faults,
+        links: facts::links(&network.links),
+        drives: Vec::new(),
+        addressing,
+        log: facts::log(20),
+        ..Facts::default()
     }
 }
