@@ -42,7 +42,6 @@ missing() {
 }
 
 wanted="mmdebstrap squashfs-tools mtools dosfstools e2fsprogs binutils kmod xz-utils git make gcc g++ libc6-dev lld ca-certificates curl"
-[ "$(id -u)" = 0 ] || wanted="$wanted uidmap"
 [ "${1:-}" != test ] || wanted="$wanted chromium chromium-driver"
 have node || wanted="$wanted nodejs"
 have npm || wanted="$wanted npm"

@@ -3,95 +3,115 @@
 //! The certificate is self-signed and made at first boot, and the way there is the loopback interface into our own QEMU:
 //! it is not checked here. People compare the fingerprint that `run` prints.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use anyhow::{Context, Result, bail};
+use ashlar_api::endpoint::{BASE, CLAIM, HEALTH};
+use ashlar_api::user::Session;
+use reqwest::Method;
+use reqwest::blocking::{Client, Response};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The administrator that [`Appliance::claim`] makes.
+const USER: &str = "admin";
+const PASSWORD: &str = "a quarry of blue stone";
 
 /// One appliance behind a forwarded port.
 pub struct Appliance {
-    client: reqwest::blocking::Client,
-    base: String,
+    client: Client,
+    origin: String,
+    csrf: String,
+    cookie: String,
 }
 
 impl Appliance {
     /// The appliance behind 127.0.0.1:`port`.
     pub fn new(port: u16) -> Result<Self> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .context("cannot set up TLS")?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-            .with_no_client_auth();
-        let client = reqwest::blocking::Client::builder()
-            .use_preconfigured_tls(tls)
-            .timeout(Duration::from_secs(5))
+        // A provider installed before stays, which is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = Client::builder()
+            .danger_accept_invalid_certs(true)
+            .timeout(Duration::from_secs(30))
             .no_proxy()
             .build()
             .context("cannot set up the HTTP client")?;
         Ok(Self {
             client,
-            base: format!("https://127.0.0.1:{port}/api/v1"),
+            origin: format!("https://127.0.0.1:{port}"),
+            csrf: String::new(),
+            cookie: String::new(),
         })
     }
 
     /// Whether the API answers.
     pub fn health(&self) -> Result<()> {
-        let answer = self
+        let request = self
             .client
-            .get(format!("{}/health", self.base))
-            .send()
-            .context("the API does not answer")?;
-        ensure!(
-            answer.status().is_success(),
-            "the API answers {}",
-            answer.status()
-        );
+            .get(format!("{}{HEALTH}", self.origin))
+            .timeout(Duration::from_secs(3));
+        successful(request.send().context("the API does not answer")?).map(drop)
+    }
+
+    /// Claims an appliance with the code on its screen; later requests are the new administrator's.
+    pub fn claim(&mut self, code: &str) -> Result<()> {
+        let body = json!({ "code": code, "site": { "name": "bench" }, "node_name": "node-1", "user": USER, "password": PASSWORD });
+        let answer = self.send(Method::POST, CLAIM, Some(&body))?;
+        let cookies = answer.headers().get_all(reqwest::header::SET_COOKIE);
+        let pairs: Vec<_> = cookies
+            .iter()
+            .filter_map(|cookie| Some(cookie.to_str().ok()?.split(';').next()?.to_owned()))
+            .collect();
+        let session: Session = answer
+            .json()
+            .context("the claim was answered with something else than a session")?;
+        self.cookie = pairs.join("; ");
+        self.csrf = session.csrf_token;
         Ok(())
+    }
+
+    /// Reads an object or a list; the path follows `/api/v1`.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let answer = self.send(Method::GET, &format!("{BASE}{path}"), None)?;
+        answer
+            .json()
+            .with_context(|| format!("{path} is not what was expected"))
+    }
+
+    /// Creates an object.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let answer = self.send(Method::POST, &format!("{BASE}{path}"), Some(body))?;
+        answer
+            .json()
+            .with_context(|| format!("{path} is not what was expected"))
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response> {
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.origin));
+        if !self.cookie.is_empty() {
+            request = request
+                .header("Cookie", &self.cookie)
+                .header("X-CSRF-Token", &self.csrf);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request
+            .send()
+            .with_context(|| format!("no answer to {path}"))?;
+        successful(answer).with_context(|| path.to_owned())
     }
 }
 
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+fn successful(answer: Response) -> Result<Response> {
+    if !answer.status().is_success() {
+        let status = answer.status();
+        bail!(
+            "the API answers {status}: {}",
+            answer.text().unwrap_or_default()
+        );
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    Ok(answer)
 }

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod base;
+pub mod bench;
 pub mod boot;
 pub mod build;
 pub mod cpio;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use ashlar_image::build::{self, Program};
 use ashlar_image::place::Place;
 use ashlar_image::run::{self, RunArguments};
-use ashlar_image::{base, disk, web};
+use ashlar_image::{base, bench, disk, web};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -35,6 +35,12 @@ enum Command {
         /// Boot this program as PID 1 instead of building ashlar
         #[arg(long, value_name = "FILE")]
         program: Option<PathBuf>,
+    },
+    /// Measure the image: sizes, times, memory, load
+    Bench {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Boot the image in QEMU
     Run(RunArguments),
@@ -91,6 +97,9 @@ fn execute() -> Result<()> {
             let built = build::build(&place, &program.map_or(Program::Ashlar, Program::Given))?;
             disk::bundle(&built.disk)?;
             println!("{}", built.disk.display());
+        }
+        Command::Bench { json } => {
+            bench::run(&place, build::build(&place, &Program::Ashlar)?, json)?;
         }
         Command::Run(arguments) => run::run(&place, arguments)?,
         Command::Stop { name } => run::stop(&place, &name)?,

@@ -18,6 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
 
 use crate::place::Place;
@@ -131,7 +132,12 @@ fn packages(list: &str) -> Vec<&str> {
 fn download(packages: &[&str], archive: &Path) -> Result<()> {
     let step = Step::start("Debian packages");
     let partial = archive.with_extension("partial");
-    Tool::new("mmdebstrap")
+    let mut mmdebstrap = Tool::new("mmdebstrap");
+    if !geteuid().is_root() {
+        // Nothing is run in the tree, so neither a chroot nor user namespaces are needed.
+        mmdebstrap = mmdebstrap.arg("--mode=chrootless");
+    }
+    mmdebstrap
         .args(["--variant=extract", "--format=tar"])
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .arg(format!("--include={}", packages.join(",")))

@@ -1,0 +1,297 @@
+//! The figures of the image, all from one run: `cargo image bench`.
+//!
+//! A list of measurements is gone through on one machine, each giving figures with the target they are held against. A
+//! measurement that fails is a line in the table, and the others go on. The machine is the one that the comparisons were
+//! measured on: 2 processors, 4 GiB.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ashlar_api::Page;
+use ashlar_api::node::Node;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::api::Appliance;
+use crate::boot::Watch;
+use crate::build::Built;
+use crate::disk;
+use crate::place::Place;
+use crate::progress::Step;
+use crate::qemu::{DataDisk, Machine, RunOptions, accelerator};
+
+const BOOT: Duration = Duration::from_secs(300);
+/// How long the machine is left alone before it counts as being at rest, and then watched.
+const SETTLE: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_secs(60);
+const DEFINITIONS: usize = 1000;
+const LISTS: usize = 200;
+
+/// One measured figure.
+#[derive(Debug, Serialize)]
+pub struct Figure {
+    /// What was measured.
+    pub name: String,
+    /// The figure, in `unit`.
+    pub value: f64,
+    /// MiB, s, ms or %.
+    pub unit: &'static str,
+    /// What it should not exceed.
+    pub target: Option<f64>,
+}
+
+/// What the measurements look at.
+struct Subject {
+    place: Place,
+    built: Built,
+    machine: Machine,
+    watch: Watch,
+    api: Appliance,
+}
+
+type Measurement = (&'static str, fn(&mut Subject) -> Result<Vec<Figure>>);
+
+/// In this order: the later ones change the machine.
+const MEASUREMENTS: [Measurement; 4] = [
+    ("sizes", sizes),
+    ("boot", boot),
+    ("rest", rest),
+    ("list", list),
+];
+
+/// Measures everything and prints it; `json` for programs.
+pub fn run(place: &Place, built: Built, json: bool) -> Result<()> {
+    let options = RunOptions {
+        name: "bench".to_owned(),
+        data: vec![DataDisk::Empty(20 << 30)],
+        ..RunOptions::default()
+    };
+    let accelerator = accelerator(place)?;
+    let mut machine = Machine::create(place, &built.disk, accelerator, options)?;
+    machine.own(Some(std::process::id()))?;
+    machine.start()?;
+    let watch = Watch::new(&machine)?;
+    let api = Appliance::new(machine.record().https_port)?;
+    let mut subject = Subject {
+        place: place.clone(),
+        built,
+        machine,
+        watch,
+        api,
+    };
+    let mut figures = Vec::new();
+    let mut failures = Vec::new();
+    for (name, measure) in MEASUREMENTS {
+        let step = Step::start(format!("Measuring: {name}"));
+        match measure(&mut subject) {
+            Ok(found) => figures.extend(found),
+            Err(error) => failures.push((name, format!("{error:#}"))),
+        }
+        step.done("");
+    }
+    subject.machine.remove()?;
+    if json {
+        println!(
+            "{}",
+            serde_json::to_string(&figures).context("cannot write the figures")?
+        );
+    } else {
+        print!("{}", table(&figures));
+    }
+    for (name, error) in &failures {
+        eprintln!("not measured: {name}: {error}");
+    }
+    ensure!(
+        failures.is_empty(),
+        "{} of the measurements failed",
+        failures.len()
+    );
+    Ok(())
+}
+
+fn figure(name: &str, value: f64, unit: &'static str, target: Option<f64>) -> Figure {
+    Figure {
+        name: name.to_owned(),
+        value,
+        unit,
+        target,
+    }
+}
+
+fn sizes(subject: &mut Subject) -> Result<Vec<Figure>> {
+    let bundle = disk::bundle(&subject.built.disk)?;
+    let output = subject.place.output()?;
+    Ok(vec![
+        figure("compressed image", mebibytes(&bundle)?, "MiB", Some(250.0)),
+        figure(
+            "unified kernel image",
+            mebibytes(&output.join("ashlar.efi"))?,
+            "MiB",
+            None,
+        ),
+        figure(
+            "root image",
+            mebibytes(&output.join("root.squashfs"))?,
+            "MiB",
+            None,
+        ),
+    ])
+}
+
+fn boot(subject: &mut Subject) -> Result<Vec<Figure>> {
+    subject
+        .watch
+        .until_ready(&subject.machine, BOOT, |_| (), || false)?;
+    let moments = subject.watch.moments;
+    let api = moments.api.context("the API was not seen to answer")?;
+    let kernel = moments.kernel.context("the kernel was not seen to start")?;
+    Ok(vec![
+        figure("power-on to API", api.as_secs_f64(), "s", None),
+        figure(
+            "kernel to API",
+            api.saturating_sub(kernel).as_secs_f64(),
+            "s",
+            Some(6.0),
+        ),
+    ])
+}
+
+fn rest(subject: &mut Subject) -> Result<Vec<Figure>> {
+    let code = subject
+        .watch
+        .facts
+        .claim_code
+        .clone()
+        .context("the claim code was not seen on the serial line")?;
+    subject.api.claim(&code)?;
+    std::thread::sleep(SETTLE + REST);
+    let nodes: Page<Node> = subject.api.get("/nodes")?;
+    let node = nodes.items.first().context("the API knows no node")?;
+    let load = node.status.load.context("the node says no load")?;
+    let metrics: Value = subject.api.get(&format!("/nodes/{}/metrics", node.id))?;
+    let root = mebibytes(&subject.place.output()?.join("root.squashfs"))?;
+    let system = in_mebibytes(node.status.memory_system.0);
+    Ok(vec![
+        figure(
+            "memory of the whole machine at rest",
+            in_mebibytes(load.memory_used.0),
+            "MiB",
+            Some(259.0),
+        ),
+        figure(
+            "memory of init and supervisor",
+            system - root,
+            "MiB",
+            Some(60.0),
+        ),
+        figure("processor at rest", idle(&metrics)? * 100.0, "%", Some(0.5)),
+    ])
+}
+
+/// The mean load of the last minute's samples.
+fn idle(metrics: &Value) -> Result<f64> {
+    let step = metrics["step"]
+        .as_u64()
+        .filter(|step| *step > 0)
+        .context("the metrics have no step")?;
+    let samples = metrics["samples"]
+        .as_array()
+        .context("the metrics have no samples")?;
+    let count = usize::try_from((REST.as_secs() / step).max(1)).context("too many samples")?;
+    let last = &samples[samples.len().saturating_sub(count)..];
+    let loads: Vec<f64> = last
+        .iter()
+        .filter_map(|sample| sample["cpu"].as_f64())
+        .collect();
+    ensure!(!loads.is_empty(), "the metrics hold no load");
+    Ok(loads.iter().sum::<f64>()
+        / f64::from(u32::try_from(loads.len()).context("too many samples")?))
+}
+
+fn list(subject: &mut Subject) -> Result<Vec<Figure>> {
+    for number in 0..DEFINITIONS {
+        let vm = json!({ "name": format!("bench-{number}"), "cpus": 1, "memory": 256u64 << 20, "run_policy": "stopped" });
+        subject.api.post("/vms", &vm)?;
+    }
+    let mut times = Vec::with_capacity(LISTS);
+    for _ in 0..LISTS {
+        let start = Instant::now();
+        let _: Value = subject.api.get("/vms?limit=1000")?;
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(vec![
+        figure(
+            "list of 1000 machines, median",
+            times[LISTS / 2],
+            "ms",
+            None,
+        ),
+        figure(
+            "list of 1000 machines, 99th percentile",
+            times[LISTS * 99 / 100],
+            "ms",
+            Some(200.0),
+        ),
+    ])
+}
+
+fn mebibytes(path: &Path) -> Result<f64> {
+    Ok(in_mebibytes(
+        fs::metadata(path)
+            .with_context(|| format!("cannot look at {}", path.display()))?
+            .len(),
+    ))
+}
+
+/// Whole kibibytes are exact enough, and fit.
+fn in_mebibytes(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) / 1024.0
+}
+
+fn table(figures: &[Figure]) -> String {
+    let mut text = String::new();
+    for figure in figures {
+        let verdict = match figure.target {
+            Some(target) if figure.value <= target => format!("within {target} {}", figure.unit),
+            Some(target) => format!("OVER {target} {}", figure.unit),
+            None => String::new(),
+        };
+        let line = format!(
+            "{:<42} {:>9.2} {:<4} {verdict}",
+            figure.name, figure.value, figure.unit
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_is_over() {
+        let text = table(&[
+            figure("a", 7.0, "s", Some(6.0)),
+            figure("b", 1.0, "MiB", Some(2.0)),
+            figure("c", 1.0, "s", None),
+        ]);
+        assert!(
+            text.contains("OVER 6 s") && text.contains("within 2 MiB"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_load_is_the_mean_of_the_last_minute() {
+        let samples: Vec<_> = (0..20)
+            .map(|n| json!({ "cpu": if n < 8 { 1.0 } else { 0.25 } }))
+            .collect();
+        let load = idle(&json!({ "step": 5, "samples": samples })).unwrap();
+        assert!((load - 0.25).abs() < 1e-9);
+    }
+}
