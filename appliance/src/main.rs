@@ -8,8 +8,6 @@
 //! ```
 
 mod init;
-#[cfg(test)]
-mod layers;
 mod network;
 mod reconcile;
 mod screen;

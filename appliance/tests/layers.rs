@@ -22,11 +22,32 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // It gathers what the domains publish about themselves.
     (
         "health",
-        &["network", "reconcile", "state", "storage", "sys", "vm"],
+        &[
+            "network",
+            "reconcile",
+            "service",
+            "state",
+            "storage",
+            "sys",
+            "vm",
+        ],
     ),
     ("cluster", &["state"]),
-    ("http", &["health", "reconcile", "state", "sys"]),
-    ("cli", &[]),
+    // It reads what the domains publish, and hands over consoles and uploads; it plans and applies nothing.
+    (
+        "http",
+        &[
+            "health",
+            "network",
+            "reconcile",
+            "service",
+            "state",
+            "storage",
+            "sys",
+            "vm",
+        ],
+    ),
+    ("cli", &["sys"]),
     ("screen", &["sys"]),
 ];
 /// The composition root, and the choice of the role, know all parts.
