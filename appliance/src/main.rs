@@ -11,10 +11,12 @@ mod init;
 mod network;
 mod reconcile;
 mod screen;
+mod service;
 mod state;
 mod storage;
 mod supervisor;
 mod sys;
+mod vm;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,5 @@
+//! The services of the node that run beside the domains.
+
+mod status;
+
+pub use self::status::Status;

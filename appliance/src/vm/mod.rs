@@ -1,0 +1,5 @@
+//! Virtual machines.
+
+mod status;
+
+pub use self::status::Status;
