@@ -20,7 +20,7 @@ endpoints! {
     SESSIONS = "/sessions";
     /// The site: read, replace.
     SITE = "/site";
-    /// The certificate: read, replace.
+    /// The certificate: read, replace; `POST …/renew` makes a new one of the appliance's own.
     CERTIFICATE = "/certificate";
     /// Nodes: list, read, replace; `…/{id}/metrics`, `…/{id}/confirm`, `…/{id}/restart`, `…/{id}/power-off`.
     NODES = "/nodes";
@@ -38,7 +38,7 @@ endpoints! {
     IMAGES = "/images";
     /// Networks.
     NETWORKS = "/networks";
-    /// Virtual machines; `…/{id}/<verb>`, `…/{id}/metrics`, `…/{id}/screenshot`; WebSockets `…/{id}/vnc` and `…/{id}/serial`.
+    /// Virtual machines; `DELETE …/{id}?volumes=all` (or ids with commas) takes volumes along; `…/{id}/<verb>`, `…/{id}/metrics`, `…/{id}/screenshot`; WebSockets `…/{id}/vnc` and `…/{id}/serial`.
     VMS = "/vms";
     /// Jobs: list, read; `…/{id}/cancel`.
     JOBS = "/jobs";

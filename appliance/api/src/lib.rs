@@ -12,6 +12,7 @@
 #[macro_use]
 mod object;
 
+pub mod certificate;
 pub mod endpoint;
 pub mod error;
 pub mod event;

@@ -55,3 +55,15 @@ pub struct Series<T> {
     /// The samples.
     pub samples: Vec<T>,
 }
+
+/// How far back a series goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Range {
+    /// The last hour, every five seconds.
+    #[default]
+    Hour,
+    /// The last day, every five minutes.
+    Day,
+}

@@ -170,6 +170,25 @@ pub struct NodeStatus {
     pub confirm_until: Option<Timestamp>,
 }
 
+/// Asks a node to restart or to power off. Machines on it are asked to end first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeEnd {
+    /// The node's name once more, so that nobody ends the wrong one.
+    pub confirm: String,
+}
+
+impl Check for NodeEnd {
+    fn check_into(&self, f: &mut Findings) {
+        f.require(
+            (1..=63).contains(&self.confirm.len()),
+            "confirm",
+            "the node's name once more",
+        );
+    }
+}
+
 object!(
     /// A node.
     Node, NodeId, NodeSpec, NodeStatus

@@ -121,6 +121,16 @@ pub struct ClaimCheck {
     pub code: String,
 }
 
+impl Check for ClaimCheck {
+    fn check_into(&self, f: &mut Findings) {
+        f.require(
+            (8..=20).contains(&self.code.len()),
+            "code",
+            "the code on the appliance's screen, such as `7KXQ-M2PD`",
+        );
+    }
+}
+
 /// What anybody may know (`GET /api/v1/health`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -113,6 +113,21 @@ pub struct LoginRequest {
     pub password: String,
 }
 
+impl Check for LoginRequest {
+    fn check_into(&self, f: &mut Findings) {
+        f.require(
+            (1..=63).contains(&self.user.len()),
+            "user",
+            "the name of a user",
+        );
+        f.require(
+            self.password.len() <= 1024,
+            "password",
+            "at most 1024 bytes",
+        );
+    }
+}
+
 /// Who is signed in (`GET /api/v1/session`, and the answer to signing in). The
 /// session itself is a cookie that scripts can not read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -157,6 +172,11 @@ pub struct TokenSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub expires_at: Option<Timestamp>,
+}
+
+impl Check for TokenSpec {
+    // That it ends in the future is for the state to say, which knows the time.
+    fn check_into(&self, _: &mut Findings) {}
 }
 
 /// An API token, without its secret.
