@@ -26,6 +26,7 @@ mod raft;
 pub mod schema;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,9 +4,9 @@ use ashlar_api::NodeId;
 use tempfile::TempDir;
 
 use super::sample::*;
-use crate::state::Store;
 use crate::state::command::Command;
 use crate::state::schema::*;
+use crate::state::{ProposeError, Store};
 
 async fn opened() -> (TempDir, Store) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -45,4 +45,26 @@ async fn what_was_proposed_is_there_after_opening_again() {
         )
         .await;
     assert_eq!(again.expect("known already"), revision);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_changes_nothing() {
+    let (_folder, store) = opened().await;
+    let commands = furnished();
+    store
+        .check("admin", commands[0].clone())
+        .await
+        .expect("would be accepted");
+    assert_eq!(store.revision(), 0);
+    assert!(store.site().expect("reads").is_none());
+    for command in &commands {
+        store
+            .propose("admin", command.clone())
+            .await
+            .expect("accepted");
+    }
+    let revision = store.revision();
+    let again = store.check("admin", commands[1].clone()).await;
+    assert!(matches!(again, Err(ProposeError::Refused(_))), "{again:?}");
+    assert_eq!(store.revision(), revision);
 }
