@@ -7,6 +7,7 @@
 //!   ashlar <noun> <verb>   the command line, on any Linux         (cli/)
 //! ```
 
+mod health;
 mod init;
 mod network;
 mod reconcile;

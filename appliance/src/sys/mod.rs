@@ -7,6 +7,7 @@
 pub mod block;
 pub mod cgroup;
 pub mod child;
+pub mod clock;
 pub mod command;
 pub mod fs;
 pub mod pidfd;

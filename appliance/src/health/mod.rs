@@ -1,0 +1,70 @@
+//! How the node is: its load over time, what is wrong now, what happened.
+//!
+//! ```text
+//!   /proc, /sys ──5 s──► metrics ─────────────────────────┐
+//!   domains' faults + init's + our own ──► faults ──┐     ├──► http, screen
+//!   jobs, machines, faults that come and go ────────┴──► history
+//! ```
+//!
+//! Domains tell what is wrong with what is theirs; here it becomes one list,
+//! and what came or went since the last look becomes an event. Nothing is asked
+//! of the domains: whoever is slow or stuck is still shown as it was seen last.
+
+pub mod faults;
+pub mod history;
+pub mod metrics;
+pub mod seen;
+mod watcher;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ashlar_api::event::Severity;
+use ashlar_api::fault::Fault;
+use tokio::sync::watch;
+
+pub use history::{History, NewEvent};
+pub use metrics::Metrics;
+pub use watcher::{Sources, noun, run};
+
+/// What is known of the node's health. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Load over time.
+    pub metrics: Metrics,
+    /// What happened.
+    pub history: History,
+    faults: Arc<watch::Sender<Vec<Fault>>>,
+}
+
+impl Health {
+    /// Opens the history in `directory` (the state partition).
+    pub fn open(directory: &std::path::Path) -> Result<Self, history::Error> {
+        let path: PathBuf = directory.join("local.db");
+        Ok(Health {
+            metrics: Metrics::default(),
+            history: History::open(&path)?,
+            faults: Arc::new(watch::Sender::default()),
+        })
+    }
+
+    /// What is wrong now, the worst first.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.faults.borrow().clone()
+    }
+
+    /// The worst of what is wrong.
+    pub fn worst(&self) -> Option<Fault> {
+        self.faults.borrow().first().cloned()
+    }
+
+    /// How bad the worst is.
+    pub fn severity(&self) -> Option<Severity> {
+        self.faults.borrow().first().map(|fault| fault.severity)
+    }
+
+    /// Hears of faults that come and go.
+    pub fn watch_faults(&self) -> watch::Receiver<Vec<Fault>> {
+        self.faults.subscribe()
+    }
+}
