@@ -8,6 +8,7 @@
 //! ```
 
 mod health;
+mod http;
 mod init;
 mod network;
 mod reconcile;
