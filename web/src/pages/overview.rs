@@ -1,0 +1,505 @@
+//! How everything is, in one sentence first; then what is wrong, what is used,
+//! how the load was, and what happened lately.
+
+use ashlar_api::metrics::Sample;
+use ashlar_api::node::Node;
+use ashlar_api::user::Role;
+use ashlar_api::vm::VmPhase;
+use ashlar_api::{Bytes, Timestamp};
+use leptos::prelude::*;
+use leptos_router::components::A;
+
+use super::fault::FaultNotice;
+use crate::components::{Chart, Icon, Line, LinkButton, Look, Meter, Part, Segments, Unit};
+use crate::format;
+use crate::live::Live;
+use crate::session::Sessions;
+use crate::shell::Head;
+use crate::time::Clock;
+use crate::words;
+
+/// The overview.
+#[component]
+pub fn Overview() -> impl IntoView {
+    let live = Live::get();
+    live.pools.want();
+    live.images.want();
+    read_load(live);
+    let lead = Signal::derive(move || {
+        if !live.vms.here() || !live.nodes.here() {
+            return String::new();
+        }
+        let vms = live.vms.all();
+        let running = vms
+            .iter()
+            .filter(|vm| vm.status.phase == VmPhase::Running)
+            .count();
+        let machines = match vms.len() {
+            0 => "No virtual machines yet".to_owned(),
+            n if n == running => format!(
+                "{}, all running",
+                format::count(n, "virtual machine", "virtual machines")
+            ),
+            n => format!(
+                "{}, {running} running",
+                format::count(n, "virtual machine", "virtual machines")
+            ),
+        };
+        let headline = live
+            .site
+            .with(|site| site.as_ref().map(|site| site.status.headline.clone()));
+        let health = match headline.filter(|text| !text.is_empty()) {
+            Some(headline) => headline,
+            None if live.faults.count() == 0 => "Nothing is wrong".to_owned(),
+            None => format!(
+                "{} below",
+                format::count(
+                    live.faults.count(),
+                    "thing wants looking at,",
+                    "things want looking at,"
+                )
+            ),
+        };
+        format!(
+            "{machines}. {}",
+            crate::components::notice::sentence(&[&health])
+        )
+    });
+    let may = move || Sessions::get().may(Role::Administrator);
+    view! {
+        <Head title="Overview" lead>
+            {move || {
+                may()
+                    .then(|| {
+                        view! {
+                            <LinkButton
+                                href="/vms/new"
+                                label="New virtual machine"
+                                icon=Icon::Plus
+                                look=Look::Primary
+                            />
+                        }
+                    })
+            }}
+        </Head>
+        <For
+            each=move || live.faults.all()
+            key=|fault| (fault.code.clone(), fault.subject.as_ref().map(|s| s.id.clone()), fault.detail.clone(), fault.title.clone())
+            children=|fault| view! { <FaultNotice fault /> }
+        />
+        <div class="stack">
+            <FirstSteps />
+            <Numbers />
+            <div class="grid g21">
+                <Load />
+                <Lately />
+            </div>
+        </div>
+    }
+}
+
+/// Reads the load of the last hour, once the node is known.
+pub fn read_load(live: Live) {
+    Effect::new(move |done: Option<bool>| {
+        if done == Some(true) {
+            return true;
+        }
+        let node = live.node();
+        if let Some(node) = &node {
+            live.read_samples(&node.id.to_string());
+        }
+        node.is_some()
+    });
+}
+
+/// What is left to do before the first machine runs.
+#[component]
+fn FirstSteps() -> impl IntoView {
+    let live = Live::get();
+    let known = Memo::new(move |_| live.pools.here() && live.images.here() && live.vms.here());
+    let done = Memo::new(move |_| {
+        [
+            live.pools.count() > 0,
+            live.images.count() > 0,
+            live.vms.count() > 0,
+        ]
+    });
+    let step = |done: bool,
+                title: &'static str,
+                text: &'static str,
+                href: &'static str,
+                label: &'static str,
+                next: bool| {
+        let mark = if done {
+            view! { <span class="t-ok">{Icon::Check.view()}</span> }.into_any()
+        } else {
+            view! { <span class="dimmer">{Icon::Next.view()}</span> }.into_any()
+        };
+        view! {
+            <li>
+                {mark} <div>
+                    <b>{title}</b>
+                    <div class="dim small">{text}</div>
+                </div>
+                {(!done)
+                    .then(|| {
+                        let look = if next { Look::Primary } else { Look::Plain };
+                        view! {
+                            <span class="push">
+                                <LinkButton href label look small=true />
+                            </span>
+                        }
+                    })}
+            </li>
+        }
+    };
+    move || {
+        let [pool, image, vm] = done.get();
+        (known.get() && !(pool && vm)).then(|| {
+            view! {
+                <div class="card">
+                    <h2>"First steps"</h2>
+                    <ul class="ready-list first-steps">
+                        {step(
+                            pool,
+                            "Give Ashlar its drives",
+                            "Disks of machines and images live in a pool made of drives.",
+                            "/storage?do=pool",
+                            "New pool",
+                            !pool,
+                        )}
+                        {step(
+                            image,
+                            "Add an image",
+                            "A ready disk or an installation CD that machines start from.",
+                            "/images?do=add",
+                            "Add an image",
+                            pool && !image,
+                        )}
+                        {step(
+                            vm,
+                            "Create a virtual machine",
+                            "It runs on this node, and its screen opens here in the browser.",
+                            "/vms/new",
+                            "New virtual machine",
+                            pool && image,
+                        )}
+                    </ul>
+                </div>
+            }
+        })
+    }
+}
+
+#[component]
+fn Numbers() -> impl IntoView {
+    let live = Live::get();
+    let node = Memo::new(move |_| live.node());
+    let load = Memo::new(move |_| {
+        live.samples
+            .with(|samples| samples.back().copied())
+            .or_else(|| node.with(|node| node.as_ref().and_then(|node| node.status.load)))
+    });
+    view! {
+        <div class="grid g4">
+            <Processor node load />
+            <MemoryCard node load />
+            <StorageCard />
+            <Machines />
+        </div>
+    }
+}
+
+#[component]
+fn Stat(
+    label: &'static str,
+    href: &'static str,
+    #[prop(into)] value: Signal<String>,
+    #[prop(into)] of: Signal<String>,
+    #[prop(into)] parts: Signal<Vec<Part>>,
+    #[prop(into)] note: Signal<String>,
+) -> impl IntoView {
+    let spoken = Signal::derive(move || format!("{label}: {}{}", value.get(), of.get()));
+    view! {
+        <A href=href attr:class="card stat">
+            <div class="l">{label}</div>
+            <div class="v">
+                {value} <small>{of}</small>
+            </div>
+            <Meter parts label=spoken />
+            <div class="l">{note}</div>
+        </A>
+    }
+}
+
+#[component]
+fn Processor(node: Memo<Option<Node>>, load: Memo<Option<Sample>>) -> impl IntoView {
+    let live = Live::get();
+    let clock = Clock::get();
+    let share = move || load.get().map(|load| f64::from(load.cpu));
+    let peak = move || {
+        live.samples.with(|samples| {
+            samples
+                .iter()
+                .max_by(|a, b| a.cpu.total_cmp(&b.cpu))
+                .copied()
+        })
+    };
+    view! {
+        <Stat
+            label="Processor"
+            href="/nodes"
+            value=Signal::derive(move || share().map_or_else(|| "–".to_owned(), format::percent_number))
+            of=Signal::derive(move || {
+                let of = node.with(|node| node.as_ref().map(|n| format::count(n.status.cpus as usize, "processor", "processors")));
+                of.map(|of| format!(" % of {of}")).unwrap_or_default()
+            })
+            parts=Signal::derive(move || vec![Part::new(share().unwrap_or(0.0), "f1")])
+            note=Signal::derive(move || {
+                peak()
+                    .map(|peak| {
+                        format!("Peak of the last hour {} at {}", format::percent(f64::from(peak.cpu)), clock.time(peak.at))
+                    })
+                    .unwrap_or_default()
+            })
+        />
+    }
+}
+
+#[component]
+fn MemoryCard(node: Memo<Option<Node>>, load: Memo<Option<Sample>>) -> impl IntoView {
+    let numbers = move || {
+        let node = node.get()?.status;
+        let used = load.get().map_or(Bytes(0), |load| load.memory_used);
+        Some((used, node.memory, node.memory_vms))
+    };
+    view! {
+        <Stat
+            label="Memory"
+            href="/nodes"
+            value=Signal::derive(move || numbers().map_or_else(|| "–".to_owned(), |(used, all, _)| format::share_of(used, all).0))
+            of=Signal::derive(move || numbers().map(|(used, all, _)| format!(" of {}", format::share_of(used, all).1)).unwrap_or_default())
+            parts=Signal::derive(move || {
+                let (used, all, promised) = numbers().unwrap_or_default();
+                let used_share = format::ratio(used, all);
+                // What is promised to machines and not taken yet.
+                let kept = (format::ratio(promised, all) - used_share).max(0.0);
+                vec![Part::new(used_share, "f1"), Part::new(kept, "f4 faded")]
+            })
+            note=Signal::derive(move || {
+                numbers().map(|(_, _, promised)| match promised.0 {
+                    0 => "None promised to machines".to_owned(),
+                    _ => format!("{} promised to machines", format::bytes(promised)),
+                }).unwrap_or_default()
+            })
+        />
+    }
+}
+
+#[component]
+fn StorageCard() -> impl IntoView {
+    let live = Live::get();
+    let numbers = move || {
+        let pools = live.pools.all();
+        let sum = |f: fn(&ashlar_api::pool::Pool) -> u64| Bytes(pools.iter().map(f).sum());
+        (!pools.is_empty()).then(|| {
+            (
+                sum(|p| p.status.used.0),
+                sum(|p| p.status.size.0),
+                sum(|p| p.status.promised.0),
+            )
+        })
+    };
+    view! {
+        <Stat
+            label="Storage"
+            href="/storage"
+            value=Signal::derive(move || numbers().map_or_else(|| "–".to_owned(), |(used, all, _)| format::share_of(used, all).0))
+            of=Signal::derive(move || numbers().map(|(used, all, _)| format!(" of {}", format::share_of(used, all).1)).unwrap_or_default())
+            parts=Signal::derive(move || {
+                let (used, all, _) = numbers().unwrap_or_default();
+                let share = format::ratio(used, all);
+                let class = match share {
+                    0.9.. => "f-bad",
+                    0.8.. => "f-warn",
+                    _ => "f1",
+                };
+                vec![Part::new(share, class)]
+            })
+            note=Signal::derive(move || match numbers() {
+                Some((_, _, promised)) => format!("{} promised to volumes", format::bytes(promised)),
+                None if live.pools.here() => "No pool yet".to_owned(),
+                None => String::new(),
+            })
+        />
+    }
+}
+
+#[component]
+fn Machines() -> impl IntoView {
+    let live = Live::get();
+    let count = move |f: fn(VmPhase) -> bool| {
+        live.vms
+            .all()
+            .iter()
+            .filter(|vm| f(vm.status.phase))
+            .count()
+    };
+    let running = move || count(|phase| phase == VmPhase::Running);
+    let failed = move || count(|phase| phase == VmPhase::Failed);
+    let share = |n: usize, all: usize| if all == 0 { 0.0 } else { n as f64 / all as f64 };
+    view! {
+        <Stat
+            label="Virtual machines"
+            href="/vms"
+            value=Signal::derive(move || running().to_string())
+            of=Signal::derive(move || format!(" of {} running", live.vms.count()))
+            parts=Signal::derive(move || {
+                let all = live.vms.count();
+                vec![Part::new(share(running(), all), "f-ok"), Part::new(share(failed(), all), "f-bad")]
+            })
+            note=Signal::derive(move || {
+                let vcpus = live.node().map_or(0, |node| node.status.vcpus);
+                match failed() {
+                    0 => format!("{} promised", format::count(vcpus as usize, "virtual processor", "virtual processors")),
+                    n => format!("{} can not run", format::count(n, "machine", "machines")),
+                }
+            })
+        />
+    }
+}
+
+/// Seconds and columns of the kept samples.
+fn columns(live: Live, lines: &[fn(&Sample) -> f64]) -> Vec<Vec<f64>> {
+    live.samples.with(|samples| {
+        let seconds = |at: Timestamp| at.as_second() as f64;
+        std::iter::once(samples.iter().map(|s| seconds(s.at)).collect())
+            .chain(lines.iter().map(|line| samples.iter().map(line).collect()))
+            .collect()
+    })
+}
+
+/// The load of the last hour, live.
+#[component]
+pub fn Load() -> impl IntoView {
+    let live = Live::get();
+    let what = RwSignal::new("load".to_owned());
+    let memory = Memo::new(move |_| live.node().map_or(0, |node| node.status.memory.0));
+    let newest = move || live.samples.with(|samples| samples.back().copied());
+    let chart = move || {
+        match what.get().as_str() {
+        "network" => view! {
+            <Legend lines=vec![("f2", "Received"), ("f3", "Sent")] />
+            <Chart
+                lines=vec![
+                    Line { label: "Received", color: "--c2", unit: Unit::Rate, fill: true },
+                    Line { label: "Sent", color: "--c3", unit: Unit::Rate, fill: false },
+                ]
+                values=Signal::derive(move || columns(live, &[|s| s.net_rx as f64, |s| s.net_tx as f64]))
+                label=Signal::derive(move || newest().map(|s| format!("Network over the last hour; now {} received, {} sent", format::rate(s.net_rx), format::rate(s.net_tx))).unwrap_or_default())
+            />
+        }
+        .into_any(),
+        "drives" => view! {
+            <Legend lines=vec![("f2", "Read"), ("f3", "Written")] />
+            <Chart
+                lines=vec![
+                    Line { label: "Read", color: "--c2", unit: Unit::Rate, fill: true },
+                    Line { label: "Written", color: "--c3", unit: Unit::Rate, fill: false },
+                ]
+                values=Signal::derive(move || columns(live, &[|s| s.disk_read as f64, |s| s.disk_write as f64]))
+                label=Signal::derive(move || newest().map(|s| format!("Drives over the last hour; now {} read, {} written", format::rate(s.disk_read), format::rate(s.disk_write))).unwrap_or_default())
+            />
+        }
+        .into_any(),
+        _ => view! {
+            <Legend lines=vec![("f1", "Processor"), ("f4", "Memory")] />
+            <Chart
+                lines=vec![
+                    Line { label: "Processor", color: "--c1", unit: Unit::Share, fill: true },
+                    Line { label: "Memory", color: "--c4", unit: Unit::Share, fill: false },
+                ]
+                values=Signal::derive(move || {
+                    let all = memory.get();
+                    let mut values = columns(live, &[|s| f64::from(s.cpu), |s| s.memory_used.0 as f64]);
+                    if let Some(column) = values.get_mut(2) {
+                        for value in column {
+                            *value = if all == 0 { f64::NAN } else { *value / all as f64 };
+                        }
+                    }
+                    values
+                })
+                label=Signal::derive(move || newest().map(|s| format!("Processor load over the last hour; now {}", format::percent(f64::from(s.cpu)))).unwrap_or_default())
+            />
+        }
+        .into_any(),
+    }
+    };
+    view! {
+        <div class="card">
+            <div class="card-head">
+                <h2>"Load"</h2>
+                <span class="dimmer small">"last hour"</span>
+                <span class="push">
+                    <Segments
+                        label="What the picture shows"
+                        value=what
+                        choices=vec![("load", "Processor"), ("network", "Network"), ("drives", "Drives")]
+                    />
+                </span>
+            </div>
+            {chart}
+        </div>
+    }
+}
+
+#[component]
+fn Legend(lines: Vec<(&'static str, &'static str)>) -> impl IntoView {
+    view! {
+        <div class="legend">
+            {lines
+                .into_iter()
+                .map(|(class, name)| view! { <span><i class=class></i>{name}</span> })
+                .collect_view()}
+        </div>
+    }
+}
+
+#[component]
+fn Lately() -> impl IntoView {
+    let live = Live::get();
+    let clock = Clock::get();
+    view! {
+        <div class="card">
+            <h2>
+                "Lately" <A href="/health" attr:class="r">
+                    "All events"
+                </A>
+            </h2>
+            {move || {
+                let events = live.events.get().unwrap_or_default();
+                if events.is_empty() {
+                    return view! { <p class="dim small">"What happens shows here."</p> }.into_any();
+                }
+                let items = events
+                    .into_iter()
+                    .take(7)
+                    .map(|event| {
+                        let icon = match (&event.subject, event.severity) {
+                            (_, ashlar_api::event::Severity::Critical | ashlar_api::event::Severity::Warning) => Icon::Alert,
+                            (Some(subject), _) => words::kind_icon(subject.kind),
+                            (None, _) => Icon::Info,
+                        };
+                        view! {
+                            <li class=words::severity_class(event.severity)>
+                                {icon.view()} <span>{event.message}</span>
+                                <time title=clock.exact(event.at)>{clock.brief(event.at)}</time>
+                            </li>
+                        }
+                    })
+                    .collect_view();
+                view! { <ul class="feed">{items}</ul> }.into_any()
+            }}
+        </div>
+    }
+}
