@@ -41,14 +41,32 @@ impl Answer {
     /// The body as a value; an answer that is no success is an error that says what the appliance said.
     pub fn value<T: DeserializeOwned>(self) -> Result<T> {
         if !self.status.is_success() {
-            bail!("{}: {}", self.status, self.problem().map_or_else(|_| String::from_utf8_lossy(&self.body).into_owned(), |p| p.to_string()));
+            bail!(
+                "{}: {}",
+                self.status,
+                self.problem().map_or_else(
+                    |_| String::from_utf8_lossy(&self.body).into_owned(),
+                    |p| p.to_string()
+                )
+            );
         }
-        serde_json::from_slice(&self.body).with_context(|| format!("not what was expected: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body).with_context(|| {
+            format!(
+                "not what was expected: {}",
+                String::from_utf8_lossy(&self.body)
+            )
+        })
     }
 
     /// The body as a problem.
     pub fn problem(&self) -> Result<Problem> {
-        serde_json::from_slice(&self.body).with_context(|| format!("{} without a problem: {}", self.status, String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body).with_context(|| {
+            format!(
+                "{} without a problem: {}",
+                self.status,
+                String::from_utf8_lossy(&self.body)
+            )
+        })
     }
 
     /// The revision in the ETag.
@@ -69,7 +87,12 @@ impl Api {
             .connect_timeout(Duration::from_secs(5))
             .build()
             .context("cannot make a client")?;
-        Ok(Api { client, base: base.trim_end_matches('/').to_owned(), cookie: None, csrf: String::new() })
+        Ok(Api {
+            client,
+            base: base.trim_end_matches('/').to_owned(),
+            cookie: None,
+            csrf: String::new(),
+        })
     }
 
     /// Where it is.
@@ -83,86 +106,145 @@ impl Api {
     }
 
     /// One request; any status is an answer.
-    pub async fn request(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Answer> {
-        let mut request = self.client.request(method, format!("{}{path}", self.base)).header("X-CSRF-Token", &self.csrf);
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Answer> {
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .header("X-CSRF-Token", &self.csrf);
         if let Some(cookie) = &self.cookie {
             request = request.header("Cookie", cookie);
         }
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.with_context(|| format!("no answer to {path}"))?;
+        let response = request
+            .send()
+            .await
+            .with_context(|| format!("no answer to {path}"))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.with_context(|| format!("half an answer to {path}"))?.to_vec();
-        Ok(Answer { status, headers, body })
+        let body = response
+            .bytes()
+            .await
+            .with_context(|| format!("half an answer to {path}"))?
+            .to_vec();
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
     }
 
     /// Reads.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.request(Method::GET, path, None::<&()>).await?.value().with_context(|| format!("GET {path}"))
+        self.request(Method::GET, path, None::<&()>)
+            .await?
+            .value()
+            .with_context(|| format!("GET {path}"))
     }
 
     /// Creates or acts.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
-        self.request(Method::POST, path, Some(body)).await?.value().with_context(|| format!("POST {path}"))
+        self.request(Method::POST, path, Some(body))
+            .await?
+            .value()
+            .with_context(|| format!("POST {path}"))
     }
 
     /// Acts, without a body and without caring for the answer's.
     pub async fn act(&self, path: &str) -> Result<()> {
         let answer = self.request(Method::POST, path, None::<&()>).await?;
         if !answer.status.is_success() {
-            bail!("POST {path}: {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+            bail!(
+                "POST {path}: {}: {}",
+                answer.status,
+                String::from_utf8_lossy(&answer.body)
+            );
         }
         Ok(())
     }
 
     /// Replaces.
     pub async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
-        self.request(Method::PUT, path, Some(body)).await?.value().with_context(|| format!("PUT {path}"))
+        self.request(Method::PUT, path, Some(body))
+            .await?
+            .value()
+            .with_context(|| format!("PUT {path}"))
     }
 
     /// Deletes.
     pub async fn delete(&self, path: &str) -> Result<()> {
         let answer = self.request(Method::DELETE, path, None::<&()>).await?;
         if !answer.status.is_success() {
-            bail!("DELETE {path}: {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+            bail!(
+                "DELETE {path}: {}: {}",
+                answer.status,
+                String::from_utf8_lossy(&answer.body)
+            );
         }
         Ok(())
     }
 
     /// Replaces only if the object still has the revision of `etag`.
     pub async fn put_if(&self, path: &str, etag: &str, body: &impl Serialize) -> Result<Answer> {
-        let mut request = self.client.put(format!("{}{path}", self.base)).header("X-CSRF-Token", &self.csrf).header(IF_MATCH, etag).json(body);
+        let mut request = self
+            .client
+            .put(format!("{}{path}", self.base))
+            .header("X-CSRF-Token", &self.csrf)
+            .header(IF_MATCH, etag)
+            .json(body);
         if let Some(cookie) = &self.cookie {
             request = request.header("Cookie", cookie);
         }
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Answer { status, headers, body: response.bytes().await?.to_vec() })
+        Ok(Answer {
+            status,
+            headers,
+            body: response.bytes().await?.to_vec(),
+        })
     }
 
     /// Claims the appliance with the code on its screen and stays signed in.
     pub async fn claim(&mut self, code: &str, site: &str, node: &str) -> Result<()> {
         let request = ClaimRequest {
             code: code.to_owned(),
-            site: SiteSpec { name: site.parse()?, description: String::new(), time_zone: String::new(), ntp_servers: Vec::new() },
+            site: SiteSpec {
+                name: site.parse()?,
+                description: String::new(),
+                time_zone: String::new(),
+                ntp_servers: Vec::new(),
+            },
             node_name: node.parse()?,
             user: USER.parse()?,
             password: PASSWORD.to_owned(),
         };
-        let answer = self.request(Method::POST, "/api/v1/claim", Some(&request)).await?;
+        let answer = self
+            .request(Method::POST, "/api/v1/claim", Some(&request))
+            .await?;
         self.keep_session(answer)
     }
 
     /// Signs in.
     pub async fn sign_in(&mut self) -> Result<()> {
         let body = serde_json::json!({ "user": USER, "password": PASSWORD });
-        let answer = self.request(Method::POST, "/api/v1/session", Some(&body)).await?;
+        let answer = self
+            .request(Method::POST, "/api/v1/session", Some(&body))
+            .await?;
         self.keep_session(answer)
     }
 
     fn keep_session(&mut self, answer: Answer) -> Result<()> {
-        let cookie = answer.headers.get(SET_COOKIE).and_then(|c| c.to_str().ok()).and_then(|c| c.split(';').next()).map(str::to_owned);
+        let cookie = answer
+            .headers
+            .get(SET_COOKIE)
+            .and_then(|c| c.to_str().ok())
+            .and_then(|c| c.split(';').next())
+            .map(str::to_owned);
         let session: Session = answer.value()?;
         self.cookie = Some(cookie.context("no session cookie")?);
         self.csrf = session.csrf_token;
@@ -178,7 +260,14 @@ impl Api {
                 .client
                 .put(format!("{}/api/v1/images/{image}/content", self.base))
                 .header("X-CSRF-Token", &self.csrf)
-                .header(CONTENT_RANGE, format!("bytes {start}-{}/{}", start + piece.len() - 1, content.len()))
+                .header(
+                    CONTENT_RANGE,
+                    format!(
+                        "bytes {start}-{}/{}",
+                        start + piece.len() - 1,
+                        content.len()
+                    ),
+                )
                 .header("Content-Type", "application/octet-stream")
                 .timeout(Duration::from_secs(300))
                 .body(piece.to_vec());
@@ -187,7 +276,11 @@ impl Api {
             }
             let response = request.send().await?;
             if !response.status().is_success() {
-                bail!("piece at {start}: {}: {}", response.status(), response.text().await.unwrap_or_default());
+                bail!(
+                    "piece at {start}: {}: {}",
+                    response.status(),
+                    response.text().await.unwrap_or_default()
+                );
             }
         }
         Ok(())
@@ -196,5 +289,8 @@ impl Api {
 
 /// SHA-256 as the API writes it.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }

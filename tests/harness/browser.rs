@@ -9,10 +9,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fantoccini::elements::Element;
 use fantoccini::wd::{Capabilities, TimeoutConfiguration};
 use fantoccini::{Client, ClientBuilder, Locator};
 
+use crate::picture::Picture;
 use crate::wait;
 
 /// A browser with one window.
@@ -30,7 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Browser {
     /// Starts a browser whose pictures go to the folder of `test`.
     pub async fn start(test: &str, width: u32, height: u32) -> Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).context("no free port")?.port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .context("no free port")?
+            .port();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
@@ -55,15 +61,33 @@ impl Browser {
             format!("--user-data-dir={}", profile.path().display()),
         ];
         let mut capabilities = Capabilities::new();
-        capabilities.insert("goog:chromeOptions".into(), serde_json::json!({ "args": arguments }));
+        capabilities.insert(
+            "goog:chromeOptions".into(),
+            serde_json::json!({ "args": arguments }),
+        );
         capabilities.insert("acceptInsecureCerts".into(), true.into());
         let address = format!("http://127.0.0.1:{port}");
         let mut builder = ClientBuilder::rustls().context("no TLS for the driver's client")?;
         builder.capabilities(capabilities);
-        let client = wait::until("chromedriver", Duration::from_secs(60), || async { builder.connect(&address).await.map(Some) }).await?;
-        client.update_timeouts(TimeoutConfiguration::new(Some(PATIENCE), Some(PATIENCE), Some(Duration::ZERO))).await?;
+        let client = wait::until("chromedriver", Duration::from_secs(60), || async {
+            builder.connect(&address).await.map(Some)
+        })
+        .await?;
+        client
+            .update_timeouts(TimeoutConfiguration::new(
+                Some(PATIENCE),
+                Some(PATIENCE),
+                Some(Duration::ZERO),
+            ))
+            .await?;
         let pictures = crate::results(test)?;
-        Ok(Browser { client, driver, pictures, taken: 0, _profile: profile })
+        Ok(Browser {
+            client,
+            driver,
+            pictures,
+            taken: 0,
+            _profile: profile,
+        })
     }
 
     /// The driver's client, for what is not here.
@@ -73,7 +97,10 @@ impl Browser {
 
     /// Opens an address.
     pub async fn open(&self, url: &str) -> Result<()> {
-        self.client.goto(url).await.with_context(|| format!("cannot open {url}"))
+        self.client
+            .goto(url)
+            .await
+            .with_context(|| format!("cannot open {url}"))
     }
 
     /// Waits for an element.
@@ -138,8 +165,14 @@ impl Browser {
     /// Types into the field with this label, in place of what is there.
     pub async fn fill(&self, label: &str, value: &str) -> Result<()> {
         let field = self.field(label).await?;
-        field.clear().await.with_context(|| format!("cannot clear \"{label}\""))?;
-        field.send_keys(value).await.with_context(|| format!("cannot type into \"{label}\""))
+        field
+            .clear()
+            .await
+            .with_context(|| format!("cannot clear \"{label}\""))?;
+        field
+            .send_keys(value)
+            .await
+            .with_context(|| format!("cannot type into \"{label}\""))
     }
 
     /// Chooses an option by its text, or by its beginning.
@@ -156,13 +189,54 @@ impl Browser {
 
     /// Hands a file to a file input, even one that is hidden behind a button.
     pub async fn attach(&self, css: &str, file: &Path) -> Result<()> {
-        let input = wait::until("the file input", PATIENCE, || async { Ok::<_, fantoccini::error::CmdError>(self.client.find_all(Locator::Css(css)).await?.into_iter().next()) }).await?;
-        input.send_keys(&file.display().to_string()).await.context("cannot hand over the file")
+        let input = wait::until("the file input", PATIENCE, || async {
+            Ok::<_, fantoccini::error::CmdError>(
+                self.client
+                    .find_all(Locator::Css(css))
+                    .await?
+                    .into_iter()
+                    .next(),
+            )
+        })
+        .await?;
+        input
+            .send_keys(&file.display().to_string())
+            .await
+            .context("cannot hand over the file")
+    }
+
+    /// Chooses one of several that are all in sight, by the beginning of its words.
+    pub async fn pick(&self, words: &str) -> Result<()> {
+        let quoted = quote(words);
+        self.press(&format!("the choice \"{words}\""), &format!("//label[.//input[@type='radio' or @type='checkbox']][starts-with(normalize-space(.), {quoted})]"))
+            .await
+    }
+
+    /// What a machine's screen in the page shows, in the size that the machine has.
+    pub async fn guest_screen(&self) -> Result<Picture> {
+        const READ: &str = "const canvas = document.querySelector('ashlar-vnc canvas'); return canvas && canvas.width ? canvas.toDataURL('image/png') : null";
+        let address: String = wait::until("a screen in the page", PATIENCE, || async {
+            let value = self.client.execute(READ, Vec::new()).await?;
+            Ok::<_, fantoccini::error::CmdError>(value.as_str().map(str::to_owned))
+        })
+        .await?;
+        let (_, encoded) = address
+            .split_once(',')
+            .context("the page gave no picture")?;
+        Picture::png(
+            &STANDARD
+                .decode(encoded)
+                .context("the page gave no base64")?,
+        )
     }
 
     /// Keeps a picture of the window.
     pub async fn picture(&mut self, name: &str) -> Result<PathBuf> {
-        let png = self.client.screenshot().await.context("no picture of the window")?;
+        let png = self
+            .client
+            .screenshot()
+            .await
+            .context("no picture of the window")?;
         self.taken += 1;
         let path = self.pictures.join(format!("{:02}-{name}.png", self.taken));
         std::fs::write(&path, png).with_context(|| format!("cannot write {}", path.display()))?;
@@ -171,13 +245,21 @@ impl Browser {
 
     /// Errors that the page's scripts wrote or threw, since the last time.
     pub async fn script_errors(&self) -> Result<Vec<String>> {
-        let value = self.client.execute("return (window.ashlarErrors || []).map(String)", Vec::new()).await?;
+        let value = self
+            .client
+            .execute("return (window.ashlarErrors || []).map(String)", Vec::new())
+            .await?;
         Ok(serde_json::from_value(value)?)
     }
 
     /// Ends the browser.
     pub async fn close(mut self) -> Result<()> {
-        let closed = self.client.clone().close().await.context("the browser did not end");
+        let closed = self
+            .client
+            .clone()
+            .close()
+            .await
+            .context("the browser did not end");
         self.end_driver();
         closed
     }
@@ -196,5 +278,9 @@ impl Drop for Browser {
 
 /// A text as an XPath literal; XPath 1.0 has no escapes.
 fn quote(text: &str) -> String {
-    if text.contains('\'') { format!("\"{text}\"") } else { format!("'{text}'") }
+    if text.contains('\'') {
+        format!("\"{text}\"")
+    } else {
+        format!("'{text}'")
+    }
 }

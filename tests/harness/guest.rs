@@ -24,8 +24,12 @@ const ESP: (u64, u64) = (MIB, 64 * MIB);
 const ROOT: (u64, u64) = (ESP.0 + ESP.1, 1100 * MIB);
 const DISK: u64 = ROOT.0 + ROOT.1 + MIB;
 
-const ESP_TYPE: [u8; 16] = [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
-const LINUX_TYPE: [u8; 16] = [0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4];
+const ESP_TYPE: [u8; 16] = [
+    0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
+];
+const LINUX_TYPE: [u8; 16] = [
+    0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
+];
 
 /// The guest's image; made if it is not there yet (two to four minutes).
 pub fn debian() -> Result<PathBuf> {
@@ -47,8 +51,16 @@ fn build(work: &Path, image: &Path) -> Result<()> {
     let step = Step::start("Debian guest");
     let root = work.join("root");
     Tool::new("mmdebstrap")
-        .args(["--variant=minbase", "--mode=root", "--aptopt=Apt::Install-Recommends \"false\""])
-        .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/man/*"])
+        .args([
+            "--variant=minbase",
+            "--mode=root",
+            "--aptopt=Apt::Install-Recommends \"false\"",
+        ])
+        .args([
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+        ])
         .arg("--customize-hook=echo 'LABEL=root / ext4 rw,relatime 0 1' > \"$1/etc/fstab\"")
         .arg("--customize-hook=chroot \"$1\" systemctl enable systemd-networkd")
         .arg("--customize-hook=chroot \"$1\" passwd -l root")
@@ -64,13 +76,34 @@ fn build(work: &Path, image: &Path) -> Result<()> {
     fs::write(&command_line, COMMAND_LINE).context("cannot write the command line")?;
     let efi = work.join("guest.efi");
     let stub = Path::new("/usr/lib/systemd/boot/efi/linuxx64.efi.stub");
-    uki::assemble(stub, &[(".osrel", &release), (".cmdline", &command_line), (".linux", &kernel), (".initrd", &initrd)], &efi, &step)?;
+    uki::assemble(
+        stub,
+        &[
+            (".osrel", &release),
+            (".cmdline", &command_line),
+            (".linux", &kernel),
+            (".initrd", &initrd),
+        ],
+        &efi,
+        &step,
+    )?;
     let disk = work.join("disk.raw");
     partition(&disk)?;
-    Tool::new("mkfs.vfat").args(["-F", "16", "-n", "ESP", "--offset"]).arg((ESP.0 / SECTOR).to_string()).arg(&disk).arg((ESP.1 / 1024).to_string()).show(&step)?;
+    Tool::new("mkfs.vfat")
+        .args(["-F", "16", "-n", "ESP", "--offset"])
+        .arg((ESP.0 / SECTOR).to_string())
+        .arg(&disk)
+        .arg((ESP.1 / 1024).to_string())
+        .show(&step)?;
     let drive = format!("{}@@{}", disk.display(), ESP.0);
-    Tool::new("mmd").args(["-i", &drive, "::/EFI", "::/EFI/BOOT"]).show(&step)?;
-    Tool::new("mcopy").args(["-i", &drive]).arg(&efi).arg("::/EFI/BOOT/BOOTX64.EFI").show(&step)?;
+    Tool::new("mmd")
+        .args(["-i", &drive, "::/EFI", "::/EFI/BOOT"])
+        .show(&step)?;
+    Tool::new("mcopy")
+        .args(["-i", &drive])
+        .arg(&efi)
+        .arg("::/EFI/BOOT/BOOTX64.EFI")
+        .show(&step)?;
     Tool::new("mke2fs")
         .args(["-q", "-t", "ext4", "-L", "root", "-d"])
         .arg(&root)
@@ -79,7 +112,11 @@ fn build(work: &Path, image: &Path) -> Result<()> {
         .arg(format!("{}k", ROOT.1 / 1024))
         .show(&step)?;
     let draft = work.join("guest.qcow2");
-    Tool::new("qemu-img").args(["convert", "-c", "-O", "qcow2"]).arg(&disk).arg(&draft).show(&step)?;
+    Tool::new("qemu-img")
+        .args(["convert", "-c", "-O", "qcow2"])
+        .arg(&disk)
+        .arg(&draft)
+        .show(&step)?;
     fs::rename(&draft, image).context("cannot keep the guest's image")?;
     step.done("ready");
     Ok(())
@@ -89,15 +126,21 @@ fn boot_file(root: &Path, prefix: &str) -> Result<PathBuf> {
     fs::read_dir(root.join("boot"))
         .context("the guest has no /boot")?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+        })
         .with_context(|| format!("the guest has no {prefix}*"))
 }
 
 fn partition(disk: &Path) -> Result<()> {
     let mut file = File::create_new(disk).context("cannot make the guest's disk")?;
     file.set_len(DISK).context("cannot size the guest's disk")?;
-    let mut table = GPT::new_from(&mut file, SECTOR, [0x42; 16]).context("cannot make a partition table")?;
-    for (number, (kind, name, (start, size))) in (1..).zip([(ESP_TYPE, "esp", ESP), (LINUX_TYPE, "root", ROOT)]) {
+    let mut table =
+        GPT::new_from(&mut file, SECTOR, [0x42; 16]).context("cannot make a partition table")?;
+    for (number, (kind, name, (start, size))) in
+        (1..).zip([(ESP_TYPE, "esp", ESP), (LINUX_TYPE, "root", ROOT)])
+    {
         table[number] = GPTPartitionEntry {
             partition_type_guid: kind,
             unique_partition_guid: [u8::try_from(number).unwrap_or(9); 16],
@@ -107,7 +150,10 @@ fn partition(disk: &Path) -> Result<()> {
             partition_name: name.into(),
         };
     }
-    table.write_into(&mut file).context("cannot write the partition table")?;
-    GPT::write_protective_mbr_into(&mut file, SECTOR).context("cannot write the protective record")?;
+    table
+        .write_into(&mut file)
+        .context("cannot write the partition table")?;
+    GPT::write_protective_mbr_into(&mut file, SECTOR)
+        .context("cannot write the protective record")?;
     Ok(())
 }

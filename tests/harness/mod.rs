@@ -14,6 +14,7 @@ pub mod api;
 pub mod browser;
 pub mod guest;
 pub mod node;
+pub mod picture;
 pub mod serial;
 pub mod vm;
 pub mod wait;
@@ -27,12 +28,16 @@ pub use node::{Node, options};
 
 /// Cargo's target directory.
 pub fn target() -> PathBuf {
-    Place::find().map_or_else(|_| PathBuf::from("target"), |place| place.target().to_path_buf())
+    Place::find().map_or_else(
+        |_| PathBuf::from("target"),
+        |place| place.target().to_path_buf(),
+    )
 }
 
 /// The folder for what a test leaves to be looked at.
 pub fn results(test: &str) -> Result<PathBuf> {
     let folder = target().join("tests").join(test);
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)
 }

@@ -18,7 +18,12 @@ const GIB: u64 = 1 << 30;
 
 /// A machine with one data disk of 12 GiB and one network card, named after the test.
 pub fn options(name: &str) -> RunOptions {
-    RunOptions { name: format!("test-{name}"), data: vec![DataDisk::Empty(12 * GIB)], memory_mib: 3072, ..RunOptions::default() }
+    RunOptions {
+        name: format!("test-{name}"),
+        data: vec![DataDisk::Empty(12 * GIB)],
+        memory_mib: 3072,
+        ..RunOptions::default()
+    }
 }
 
 /// A node under test. Its machine ends with the test.
@@ -64,7 +69,9 @@ impl Node {
             }
             self.api.get::<Health>("/api/v1/health").await.map(Some)
         });
-        health.await.with_context(|| format!("the end of the serial log:\n{}", self.log_end()))
+        health
+            .await
+            .with_context(|| format!("the end of the serial log:\n{}", self.log_end()))
     }
 
     /// Claims it with the code on its screen.
@@ -82,7 +89,10 @@ impl Node {
     pub async fn on_screen(&self, prefix: &str) -> Result<String> {
         wait::until(&format!("\"{prefix}\" on the screen"), BOOT, || async {
             let text = self.screen();
-            let line = text.lines().rev().find_map(|line| line.trim().strip_prefix(prefix));
+            let line = text
+                .lines()
+                .rev()
+                .find_map(|line| line.trim().strip_prefix(prefix));
             Ok::<_, std::convert::Infallible>(line.map(|rest| rest.trim().to_owned()))
         })
         .await
@@ -91,7 +101,9 @@ impl Node {
 
     /// Everything the serial line said since power-on.
     pub fn screen(&self) -> String {
-        std::fs::read(&self.machine.record().serial_log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        std::fs::read(&self.machine.record().serial_log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 
     fn log_end(&self) -> String {
@@ -102,12 +114,23 @@ impl Node {
 
     /// Makes a pool on the first data disk and waits until it is ready.
     pub async fn pool(&self, name: &str) -> Result<String> {
-        let drives: ashlar_api::Page<ashlar_api::pool::Drive> = wait::until("a free drive", BOOT, || async {
-            let page: ashlar_api::Page<ashlar_api::pool::Drive> = self.api.get("/api/v1/drives").await?;
-            Ok::<_, anyhow::Error>(page.items.iter().any(|d| d.usage == ashlar_api::pool::DriveUsage::Free).then_some(page))
-        })
-        .await?;
-        let drive = drives.items.iter().find(|d| d.usage == ashlar_api::pool::DriveUsage::Free).context("no free drive")?;
+        let drives: ashlar_api::Page<ashlar_api::pool::Drive> =
+            wait::until("a free drive", BOOT, || async {
+                let page: ashlar_api::Page<ashlar_api::pool::Drive> =
+                    self.api.get("/api/v1/drives").await?;
+                Ok::<_, anyhow::Error>(
+                    page.items
+                        .iter()
+                        .any(|d| d.usage == ashlar_api::pool::DriveUsage::Free)
+                        .then_some(page),
+                )
+            })
+            .await?;
+        let drive = drives
+            .items
+            .iter()
+            .find(|d| d.usage == ashlar_api::pool::DriveUsage::Free)
+            .context("no free drive")?;
         let body = serde_json::json!({ "spec": { "name": name, "drives": [drive.id] } });
         let pool: ashlar_api::pool::Pool = self.api.post("/api/v1/pools", &body).await?;
         let path = format!("/api/v1/pools/{}", pool.id);
@@ -147,7 +170,11 @@ impl Node {
 
     /// Where its console is.
     pub fn url(&self) -> String {
-        self.machine.record().console.trim_end_matches('/').to_owned()
+        self.machine
+            .record()
+            .console
+            .trim_end_matches('/')
+            .to_owned()
     }
 
     /// How it says it is.
@@ -159,7 +186,8 @@ impl Node {
         let path = crate::results(&self.name)?.join("serial.log");
         let old = std::fs::read(&path).unwrap_or_default();
         let new = std::fs::read(&self.machine.record().serial_log).unwrap_or_default();
-        std::fs::write(&path, [old, new].concat()).with_context(|| format!("cannot keep {}", path.display()))?;
+        std::fs::write(&path, [old, new].concat())
+            .with_context(|| format!("cannot keep {}", path.display()))?;
         Ok(path)
     }
 }

@@ -28,7 +28,9 @@ pub async fn image_settles(api: &Api, id: &str) -> Result<Image> {
     let path = format!("/api/v1/images/{id}");
     wait::until("the image", SLOW, || async {
         let image: Image = api.get(&path).await?;
-        Ok::<_, anyhow::Error>(matches!(image.status.phase, ImagePhase::Ready | ImagePhase::Failed).then_some(image))
+        Ok::<_, anyhow::Error>(
+            matches!(image.status.phase, ImagePhase::Ready | ImagePhase::Failed).then_some(image),
+        )
     })
     .await
 }
@@ -36,10 +38,18 @@ pub async fn image_settles(api: &Api, id: &str) -> Result<Image> {
 /// The NAT network; made if there is none.
 pub async fn nat(api: &Api) -> Result<Network> {
     let networks: Page<Network> = api.get("/api/v1/networks").await?;
-    if let Some(network) = networks.items.into_iter().find(|n| n.spec.name.as_str() == "nat") {
+    if let Some(network) = networks
+        .items
+        .into_iter()
+        .find(|n| n.spec.name.as_str() == "nat")
+    {
         return Ok(network);
     }
-    api.post("/api/v1/networks", &json!({ "name": "nat", "mode": { "type": "nat", "subnet": "10.77.0.0/24" } })).await
+    api.post(
+        "/api/v1/networks",
+        &json!({ "name": "nat", "mode": { "type": "nat", "subnet": "10.77.0.0/24" } }),
+    )
+    .await
 }
 
 /// A small machine without anything to start from: its firmware runs, which is all that many tests need.
@@ -58,7 +68,12 @@ pub async fn phase(api: &Api, id: &str, wanted: VmPhase) -> Result<Vm> {
         if vm.status.phase == wanted {
             return Ok(Some(vm));
         }
-        bail!("it is {:?}: {} {}", vm.status.phase, vm.status.message, vm.status.remedy)
+        bail!(
+            "it is {:?}: {} {}",
+            vm.status.phase,
+            vm.status.message,
+            vm.status.remedy
+        )
     })
     .await
 }

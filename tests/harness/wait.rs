@@ -7,7 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// Asks `look` until it gives `Some`, at most for `limit`. The error says what was waited for and the last answer.
-pub async fn until<T, E: Debug, F>(what: &str, limit: Duration, mut look: impl FnMut() -> F) -> Result<T>
+pub async fn until<T, E: Debug, F>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Result<Option<T>, E>>,
 {
@@ -19,7 +23,10 @@ where
             Err(error) => format!("{error:?}"),
         };
         if start.elapsed() > limit {
-            bail!("waited {} s for {what}; the last answer was: {last}", limit.as_secs());
+            bail!(
+                "waited {} s for {what}; the last answer was: {last}",
+                limit.as_secs()
+            );
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

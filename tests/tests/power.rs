@@ -17,7 +17,10 @@ const PULLS: usize = 10;
 async fn what_was_accepted_survives_the_power_cord() -> Result<()> {
     let mut node = Node::ready(options("power")).await?;
     let pool = pool_id(&node).await?;
-    let always: Vm = node.api().post("/api/v1/vms", &vm::empty("always", &pool, "always")).await?;
+    let always: Vm = node
+        .api()
+        .post("/api/v1/vms", &vm::empty("always", &pool, "always"))
+        .await?;
     vm::phase(node.api(), &always.id.to_string(), VmPhase::Running).await?;
     let mut accepted: BTreeMap<String, bool> = BTreeMap::new();
     let mut random = Moments::new(0x5eed);
@@ -30,7 +33,13 @@ async fn what_was_accepted_survives_the_power_cord() -> Result<()> {
                 if let Ok(volume) = node.api().post::<Volume>("/api/v1/volumes", &body).await {
                     accepted.insert(name.clone(), true);
                     // Every third one is deleted again: a deletion that was accepted stays one.
-                    if n % 3 == 2 && node.api().delete(&format!("/api/v1/volumes/{}", volume.id)).await.is_ok() {
+                    if n % 3 == 2
+                        && node
+                            .api()
+                            .delete(&format!("/api/v1/volumes/{}", volume.id))
+                            .await
+                            .is_ok()
+                    {
                         accepted.insert(name, false);
                     }
                 }
@@ -40,11 +49,20 @@ async fn what_was_accepted_survives_the_power_cord() -> Result<()> {
         let _ = tokio::time::timeout(until_pull, changes).await;
         node.pull_power()?;
         node.plug_power()?;
-        node.answers().await.with_context(|| format!("after pull {round}"))?;
-        settled(&node, &accepted).await.with_context(|| format!("after pull {round}"))?;
-        vm::phase(node.api(), &always.id.to_string(), VmPhase::Running).await.with_context(|| format!("after pull {round}"))?;
+        node.answers()
+            .await
+            .with_context(|| format!("after pull {round}"))?;
+        settled(&node, &accepted)
+            .await
+            .with_context(|| format!("after pull {round}"))?;
+        vm::phase(node.api(), &always.id.to_string(), VmPhase::Running)
+            .await
+            .with_context(|| format!("after pull {round}"))?;
     }
-    ensure!(accepted.len() > PULLS, "hardly anything was accepted: {accepted:?}");
+    ensure!(
+        accepted.len() > PULLS,
+        "hardly anything was accepted: {accepted:?}"
+    );
     Ok(())
 }
 
@@ -55,8 +73,12 @@ async fn settled(node: &Node, accepted: &BTreeMap<String, bool>) -> Result<()> {
             let found = page.items.iter().find(|v| v.spec.name.as_str() == name);
             match (there, found) {
                 (true, None) => anyhow::bail!("the volume {name} was accepted and is gone"),
-                (true, Some(volume)) if volume.status.phase != VolumePhase::Ready => anyhow::bail!("{name} is {:?}", volume.status.phase),
-                (false, Some(volume)) => anyhow::bail!("{name} was deleted and is {:?}", volume.status.phase),
+                (true, Some(volume)) if volume.status.phase != VolumePhase::Ready => {
+                    anyhow::bail!("{name} is {:?}", volume.status.phase)
+                }
+                (false, Some(volume)) => {
+                    anyhow::bail!("{name} was deleted and is {:?}", volume.status.phase)
+                }
                 _ => {}
             }
         }
@@ -78,7 +100,10 @@ impl Moments {
         Moments(seed)
     }
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 }
