@@ -81,8 +81,10 @@ pub struct Launch {
     groups: Vec<u32>,
     cgroup: Option<PathBuf>,
     log: Option<PathBuf>,
+    output: Option<OwnedFd>,
     terminal: Option<File>,
     limits: Vec<(Resource, u64)>,
+    no_network: bool,
     no_new_privs: bool,
     oom_score_adj: i32,
     fds: Vec<(OwnedFd, RawFd)>,
@@ -100,8 +102,10 @@ impl Launch {
             groups: Vec::new(),
             cgroup: None,
             log: None,
+            output: None,
             terminal: None,
             limits: Vec::new(),
+            no_network: false,
             no_new_privs: false,
             oom_score_adj: 0,
             fds: Vec::new(),
@@ -158,6 +162,13 @@ impl Launch {
         self
     }
 
+    /// Where its standard output and error go instead of a log, as the end of a pipe; for a program that shall not
+    /// outlive us.
+    pub fn output(mut self, output: impl Into<OwnedFd>) -> Launch {
+        self.output = Some(output.into());
+        self
+    }
+
     /// A terminal for standard input, output and error, which becomes the terminal of its session.
     pub fn terminal(mut self, terminal: File) -> Launch {
         self.terminal = Some(terminal);
@@ -167,6 +178,12 @@ impl Launch {
     /// Sets a resource limit, soft and hard.
     pub fn limit(mut self, resource: Resource, most: u64) -> Launch {
         self.limits.push((resource, most));
+        self
+    }
+
+    /// It gets a network namespace of its own, in which there is nothing.
+    pub fn no_network(mut self) -> Launch {
+        self.no_network = true;
         self
     }
 

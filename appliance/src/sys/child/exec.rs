@@ -17,7 +17,7 @@ use super::{ChildError, Launch};
 use crate::sys::command::PATH;
 
 /// What each step of the child is called in errors; the index is what the child reports.
-pub(super) const STEPS: [&str; 12] = [
+pub(super) const STEPS: [&str; 13] = [
     "preparing signals",
     "making a session",
     "joining the cgroup",
@@ -30,6 +30,7 @@ pub(super) const STEPS: [&str; 12] = [
     "setting the user",
     "setting no_new_privs",
     "executing it",
+    "leaving the network",
 ];
 
 /// Everything the child needs, in the shape the system calls want it.
@@ -45,6 +46,7 @@ pub(super) struct Prepared {
     output: File,
     is_terminal: bool,
     limits: Vec<(libc::__rlimit_resource_t, libc::rlimit)>,
+    no_network: bool,
     no_new_privs: bool,
     oom_score: Vec<u8>,
     fds: Vec<(RawFd, RawFd)>,
@@ -102,25 +104,30 @@ impl Prepared {
 
         let null =
             |options: &mut OpenOptions| open("open /dev/null", Path::new("/dev/null"), options);
-        let terminal = |terminal: &File| {
-            terminal.try_clone().map_err(|source| ChildError::Prepare {
+        let passed = |step: &'static str| {
+            move |source| ChildError::Prepare {
                 program: launch.program.clone(),
-                step: "pass the terminal on",
+                step,
                 source,
-            })
+            }
         };
+        let terminal =
+            |terminal: &File| terminal.try_clone().map_err(passed("pass the terminal on"));
         let input = match &launch.terminal {
             Some(file) => terminal(file)?,
             None => null(OpenOptions::new().read(true))?,
         };
-        let output = match (&launch.terminal, &launch.log) {
-            (Some(file), _) => terminal(file)?,
-            (None, Some(log)) => open(
+        let output = match (&launch.terminal, &launch.output, &launch.log) {
+            (Some(file), _, _) => terminal(file)?,
+            (None, Some(fd), _) => {
+                File::from(fd.try_clone().map_err(passed("pass the output on"))?)
+            }
+            (None, None, Some(log)) => open(
                 "open the log",
                 log,
                 OpenOptions::new().append(true).create(true).mode(0o600),
             )?,
-            (None, None) => null(OpenOptions::new().write(true))?,
+            (None, None, None) => null(OpenOptions::new().write(true))?,
         };
         let cgroup = match &launch.cgroup {
             Some(directory) => Some(open(
@@ -160,6 +167,7 @@ impl Prepared {
                     )
                 })
                 .collect(),
+            no_network: launch.no_network,
             no_new_privs: launch.no_new_privs,
             oom_score: launch.oom_score_adj.to_string().into_bytes(),
             fds: launch
@@ -287,6 +295,11 @@ impl Prepared {
 
             *step = 6;
             Errno::result(libc::chdir(self.directory.as_ptr()))?;
+
+            if self.no_network {
+                *step = 12;
+                Errno::result(libc::unshare(libc::CLONE_NEWNET))?;
+            }
 
             if let Some((uid, gid)) = self.user {
                 *step = 8;
