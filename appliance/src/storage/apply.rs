@@ -1,0 +1,353 @@
+//! Does one step. Nothing is decided here, but for one thing: what could not be
+//! made is settled as failed, with the reason, so that whoever asked hears it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ashlar_api::{Bytes, ImageId, PoolId, VolumeId};
+use tokio::sync::watch;
+
+use super::events::Events;
+use super::fetch::fetch;
+use super::lvm::{Complete, Lvm, layout};
+use super::plan::{Step, Subject};
+use super::qemu_img::{Filling, fill};
+use super::reader::open_device;
+use super::room::Room;
+use super::work::{Teller, Works};
+use super::{Error, Status, check, erase, library};
+use crate::reconcile::chain;
+use crate::state::command::{Command, Outcome, Refusal};
+use crate::state::schema::{
+    ImageRecord, LIBRARY, LIBRARY_PATH, Phase, PoolRecord, library_pool, volume_group,
+};
+use crate::state::{ProposeError, Store};
+use crate::sys::fs::Unmount;
+
+/// In whose name the state is told what became of wishes.
+const OURSELVES: &str = "ashlar";
+/// How long to wait for whoever looks at a new device for a moment.
+const RESTS: [Duration; 4] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
+/// What steps are done with.
+pub struct Hands<'a> {
+    /// The state.
+    pub store: &'a Store,
+    /// The long work.
+    pub works: &'a Works,
+    /// To be told of drives that are changed.
+    pub events: &'a Events,
+    /// The devices of our groups, as last seen.
+    pub devices: &'a BTreeMap<String, Vec<PathBuf>>,
+    /// How much room there is, as last seen.
+    pub status: watch::Receiver<Status>,
+}
+
+/// A volume on its way.
+struct Volume<'a> {
+    id: VolumeId,
+    group: &'a str,
+    name: &'a str,
+    size: Bytes,
+    again: bool,
+}
+
+/// Does a step.
+pub async fn apply(hands: Hands<'_>, step: Step) -> Result<(), Error> {
+    match step {
+        Step::StopWork(subject) => hands.works.stop(subject),
+        Step::SettlePool { id, outcome } => hands.settle_pool(id, outcome).await?,
+        Step::SettleVolume { id, outcome } => hands.settle_volume(id, outcome).await?,
+        Step::SettleImage {
+            id,
+            outcome,
+            content,
+        } => {
+            let command = Command::SettleImage {
+                id,
+                outcome,
+                content,
+            };
+            hands.propose(command).await?;
+        }
+        Step::UnmountLibrary => library::unmount(Unmount::Plain)?,
+        Step::RemoveFiles(id) => library::remove(Path::new(LIBRARY_PATH), id)?,
+        Step::RemoveVolume { group, name } => {
+            patiently(|| async { Ok(hands.lvm(&group).remove_volume(&group, &name).await?) })
+                .await?;
+        }
+        Step::RemoveGroup { group, partial } => hands.remove_group(&group, partial).await?,
+        Step::CreatePool { id, drives, erase } => {
+            let made = hands.create_pool(id, &drives, &erase).await;
+            hands.events.note();
+            hands.or_fail_pool(id, made).await?;
+        }
+        Step::CreateThin { id, room } => {
+            let group = volume_group(id);
+            let made = create_thin(&hands.lvm(&group), &group, room).await;
+            hands.or_fail_pool(id, made).await?;
+        }
+        Step::ActivateGroup(group) => hands.lvm(&group).activate(&group).await?,
+        Step::MakeFiles(group) => hands.lvm(&group).make_nodes(&group).await?,
+        Step::CreateLibrary { group, size, again } => {
+            hands.create_library(&group, size, again).await?;
+        }
+        Step::MountLibrary { device } => library::mount(&device).await?,
+        Step::GrowLibrary { group, size } => {
+            hands.lvm(&group).grow_volume(&group, LIBRARY, size).await?;
+            library::grow(&device(&group, LIBRARY)).await?;
+        }
+        Step::CreateVolume {
+            id,
+            group,
+            name,
+            size,
+        } => {
+            let lvm = hands.lvm(&group);
+            let made = lvm.create_volume(&group, &name, size, Complete::Yes).await;
+            hands.or_fail_volume(id, made.map_err(Error::from)).await?;
+        }
+        Step::FillVolume {
+            id,
+            group,
+            name,
+            size,
+            image,
+            again,
+            job,
+        } => {
+            let volume = Volume {
+                id,
+                group: &group,
+                name: &name,
+                size,
+                again,
+            };
+            let begun = match hands.begin_filling(&volume, image).await {
+                Ok(filling) => {
+                    let subject = Subject::Volume(id);
+                    let work = |teller| fill_volume(filling, teller);
+                    hands.works.start(subject, job, work);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            hands.or_fail_volume(id, begun).await?;
+        }
+        Step::CompleteVolume { group, name } => {
+            hands.lvm(&group).complete_volume(&group, &name).await?;
+        }
+        Step::GrowVolume { group, name, size } => {
+            hands.lvm(&group).grow_volume(&group, &name, size).await?;
+        }
+        Step::CheckImage { id, job } => hands.start_on_image(id, job, None)?,
+        Step::FetchImage { id, job } => {
+            let room = hands.room()?;
+            hands.start_on_image(id, job, Some(room))?;
+        }
+        Step::ForgetImage(id) => hands.propose(Command::ForgetImage { id }).await?,
+        Step::ForgetVolume(id) => hands.propose(Command::ForgetVolume { id }).await?,
+        Step::ForgetPool(id) => hands.propose(Command::ForgetPool { id }).await?,
+    }
+    Ok(())
+}
+
+impl Hands<'_> {
+    /// LVM that sees the devices of this group only.
+    fn lvm(&self, group: &str) -> Lvm {
+        Lvm::on(self.devices.get(group).into_iter().flatten())
+    }
+
+    /// Tells the state. That it is so already is success.
+    async fn propose(&self, command: Command) -> Result<(), Error> {
+        match self.store.propose(OURSELVES, command).await {
+            Ok(_)
+            | Err(ProposeError::Refused(Refusal::NotFound { .. } | Refusal::WrongState { .. })) => {
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn settle_pool(&self, id: PoolId, outcome: Outcome) -> Result<(), Error> {
+        self.propose(Command::SettlePool { id, outcome }).await
+    }
+
+    async fn settle_volume(&self, id: VolumeId, outcome: Outcome) -> Result<(), Error> {
+        self.propose(Command::SettleVolume { id, outcome }).await
+    }
+
+    async fn or_fail_pool(&self, id: PoolId, made: Result<(), Error>) -> Result<(), Error> {
+        match made {
+            Ok(()) => Ok(()),
+            Err(error) => self.settle_pool(id, failed(&error)).await,
+        }
+    }
+
+    async fn or_fail_volume(&self, id: VolumeId, made: Result<(), Error>) -> Result<(), Error> {
+        match made {
+            Ok(()) => Ok(()),
+            Err(error) => self.settle_volume(id, failed(&error)).await,
+        }
+    }
+
+    async fn create_pool(
+        &self,
+        id: PoolId,
+        drives: &[PathBuf],
+        erased: &[PathBuf],
+    ) -> Result<(), Error> {
+        for drive in erased {
+            patiently(|| erase::erase(drive)).await?;
+        }
+        let group = volume_group(id);
+        let lvm = Lvm::on(drives);
+        patiently(|| async { Ok(lvm.create_group(&group, id, drives).await?) }).await?;
+        let report = lvm.report().await?;
+        let made = report.groups.iter().find(|made| made.pool == Some(id));
+        let room = made.map(|made| made.free).unwrap_or_default();
+        create_thin(&lvm, &group, room).await
+    }
+
+    async fn remove_group(&self, group: &str, partial: bool) -> Result<(), Error> {
+        let lvm = self.lvm(group);
+        let devices = self.devices.get(group).cloned().unwrap_or_default();
+        self.events.note();
+        if partial {
+            lvm.drop_missing(group).await?;
+        }
+        patiently(|| async { Ok(lvm.remove_group(group).await?) }).await?;
+        for drive in &devices {
+            patiently(|| erase::erase(drive)).await?;
+        }
+        Ok(())
+    }
+
+    async fn create_library(&self, group: &str, size: Bytes, again: bool) -> Result<(), Error> {
+        let lvm = self.lvm(group);
+        if again {
+            patiently(|| async { Ok(lvm.remove_volume(group, LIBRARY).await?) }).await?;
+        }
+        lvm.create_volume(group, LIBRARY, size, Complete::NotYet)
+            .await?;
+        library::format(&device(group, LIBRARY)).await?;
+        Ok(lvm.complete_volume(group, LIBRARY).await?)
+    }
+
+    /// Makes the volume anew: a filling relies on its being empty.
+    async fn begin_filling(&self, volume: &Volume<'_>, image: ImageId) -> Result<Filling, Error> {
+        let record: Option<ImageRecord> = self.store.get(image)?;
+        let record = record.filter(|record| record.phase == Phase::Ready);
+        let (path, content) = record
+            .and_then(|record| Some((record.path(), record.content?)))
+            .ok_or(Error::NoImage)?;
+        let source = File::open(path).map_err(Error::Image)?;
+        let lvm = self.lvm(volume.group);
+        if volume.again {
+            patiently(|| async { Ok(lvm.remove_volume(volume.group, volume.name).await?) }).await?;
+        }
+        lvm.create_volume(volume.group, volume.name, volume.size, Complete::NotYet)
+            .await?;
+        let node = PathBuf::from(format!("/dev/.ashlar-{}", volume.id));
+        let target = open_device(&device(volume.group, volume.name), &node)?;
+        Ok(Filling {
+            subject: volume.id.to_string(),
+            image: source.into(),
+            format: content.format,
+            size: content.virtual_size,
+            volume: target.into(),
+        })
+    }
+
+    fn room(&self) -> Result<Room, Error> {
+        let pools: Vec<PoolRecord> = self.store.list()?;
+        let library = PathBuf::from(LIBRARY_PATH);
+        Ok(Room::new(
+            self.status.clone(),
+            library,
+            library_pool(&pools),
+        ))
+    }
+
+    /// Begins to check an image; to fetch it before, when there is `room` to put it into.
+    fn start_on_image(
+        &self,
+        id: ImageId,
+        job: Option<ashlar_api::JobId>,
+        room: Option<Room>,
+    ) -> Result<(), Error> {
+        let record: ImageRecord = self.store.get(id)?.ok_or(Error::NoImage)?;
+        let work = |teller: Teller| async move {
+            let library = Path::new(LIBRARY_PATH);
+            if let (Some(room), ashlar_api::image::ImageSource::Url { url }) =
+                (room, &record.spec.source)
+            {
+                let (_, partial) = library::paths(library, id);
+                fetch(url, &partial, &room, &teller)
+                    .await
+                    .map_err(|error| error.story())?;
+            }
+            let wanted = record.spec.sha256.as_deref();
+            let checked = check::check(library, id, wanted, &teller).await;
+            checked.map(Some).map_err(|error| error.story())
+        };
+        self.works.start(Subject::Image(id), job, work);
+        Ok(())
+    }
+}
+
+async fn create_thin(lvm: &Lvm, group: &str, room: Bytes) -> Result<(), Error> {
+    let layout = layout(room).ok_or(Error::TooSmall)?;
+    Ok(lvm.create_thin(group, layout).await?)
+}
+
+async fn fill_volume(
+    filling: Filling,
+    teller: Teller,
+) -> Result<Option<crate::state::schema::ImageContent>, String> {
+    let _place = teller.place().await;
+    teller.tell(Some(0.0), "Filling the volume");
+    let told = teller.clone();
+    fill(filling, move |share| {
+        told.tell(Some(share), "Filling the volume");
+    })
+    .await
+    .map(|()| None)
+    .map_err(|error| {
+        format!(
+            "{}. Look at the room and the health of the pool, then make the volume again.",
+            chain(&error)
+        )
+    })
+}
+
+fn device(group: &str, volume: &str) -> PathBuf {
+    Path::new("/dev").join(group).join(volume)
+}
+
+fn failed(error: &Error) -> Outcome {
+    Outcome::Failed {
+        message: chain(error),
+    }
+}
+
+/// Tries again for a moment while something else uses the thing.
+async fn patiently<F: Future<Output = Result<(), Error>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<(), Error> {
+    for rest in RESTS {
+        match attempt().await {
+            Err(error) if error.is_busy() => tokio::time::sleep(rest).await,
+            ended => return ended,
+        }
+    }
+    attempt().await
+}

@@ -1,0 +1,195 @@
+//! The domain: reads the wishes, looks, does, tells.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ashlar_api::{NodeId, Timestamp};
+use tokio::sync::watch;
+
+use super::events::Events;
+use super::eyes::{Eyes, devices, physical};
+use super::lvm::Lvm;
+use super::observe::{Content, Drive, Observed};
+use super::plan::{self, Step};
+use super::status::{self, Status};
+use super::want::Desired;
+use super::work::Works;
+use super::{Error, apply, drive, faults, library, reader};
+use crate::reconcile::progress::{Board, Progress};
+use crate::reconcile::{Domain, Pass, Waker};
+use crate::state::Store;
+use crate::sys::block;
+use crate::sys::fs::{self, Unmount};
+
+/// The domain.
+pub struct StorageDomain {
+    store: Store,
+    node: NodeId,
+    board: Board,
+    waker: Waker,
+    status: watch::Sender<Status>,
+    events: Events,
+    eyes: Eyes,
+    works: Works,
+    /// True once what an earlier process left running was ended.
+    cleaned: bool,
+    /// The devices of our groups, as last seen.
+    devices: BTreeMap<String, Vec<PathBuf>>,
+    /// What the last pass left to do.
+    left: Vec<String>,
+    since: BTreeMap<faults::Key, Timestamp>,
+}
+
+impl StorageDomain {
+    /// Begins to listen to the kernel. Needs a runtime.
+    pub fn new(
+        store: Store,
+        node: NodeId,
+        board: Board,
+        waker: Waker,
+        status: watch::Sender<Status>,
+    ) -> StorageDomain {
+        StorageDomain {
+            store,
+            node,
+            events: Events::listen(waker.clone()),
+            eyes: Eyes::default(),
+            works: Works::new(board.clone(), waker.clone()),
+            board,
+            waker,
+            status,
+            cleaned: false,
+            devices: BTreeMap::new(),
+            left: Vec::new(),
+            since: BTreeMap::new(),
+        }
+    }
+}
+
+impl Drop for StorageDomain {
+    fn drop(&mut self) {
+        self.works.stop_all();
+    }
+}
+
+impl Domain for StorageDomain {
+    type Desired = Desired;
+    type Observed = Observed;
+    type Step = Step;
+    type Error = Error;
+
+    const NAME: &'static str = "storage";
+
+    fn desired(&mut self) -> Result<Desired, Error> {
+        Ok(Desired::new(
+            self.store.list()?,
+            self.store.list()?,
+            self.store.list()?,
+            &self.store.list()?,
+            &self.store.list()?,
+        ))
+    }
+
+    async fn observe(&mut self) -> Result<Observed, Error> {
+        if !self.cleaned {
+            reader::kill_all().await.map_err(Error::Leftovers)?;
+            self.cleaned = true;
+        }
+        let observed = self.eyes.look(&self.events, &self.works).await?;
+        self.devices = devices(&observed.groups);
+        Ok(observed)
+    }
+
+    fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
+        plan::plan(desired, observed)
+    }
+
+    async fn apply(&mut self, step: Step) -> Result<(), Error> {
+        let hands = apply::Hands {
+            store: &self.store,
+            works: &self.works,
+            events: &self.events,
+            devices: &self.devices,
+            status: self.status.subscribe(),
+        };
+        apply::apply(hands, step).await
+    }
+
+    fn publish(&mut self, desired: &Desired, observed: &Observed, pass: &Pass) {
+        let stories = faults::faults(desired, observed, &pass.failures, self.node);
+        let known = std::mem::take(&mut self.since);
+        let mut faults = Vec::new();
+        for mut fault in stories {
+            let key = faults::key(&fault);
+            fault.since = known.get(&key).copied().unwrap_or(fault.since);
+            self.since.insert(key, fault.since);
+            faults.push(fault);
+        }
+        for (job, share) in status::uploads(desired, observed) {
+            let share = Some(share);
+            let message = "Receiving the image".to_owned();
+            self.board.set(job, Progress { share, message });
+        }
+        let seen = status::status(desired, observed, &faults);
+        self.status.send_replace(Status {
+            pass: Some(pass.clone()),
+            faults,
+            ..seen
+        });
+        // What was done made something else possible: no need to rest. A step
+        // that is left again and again is tried at the pace of failures.
+        if pass.failures.is_empty() && pass.left != self.left {
+            self.waker.wake();
+        }
+        self.left.clone_from(&pass.left);
+    }
+}
+
+/// Lets go of everything, when the machine is about to end: no guest runs any more.
+pub async fn take_down() -> Vec<Error> {
+    let mut errors = Vec::new();
+    let mut note = |result: Result<(), Error>| errors.extend(result.err());
+    note(reader::kill_all().await.map_err(Error::Leftovers));
+    if let Err(error) = library::unmount(Unmount::Plain) {
+        note(Err(error));
+        // Whoever still has a file open in it keeps the volume; the end of the machine writes it out.
+        note(library::unmount(Unmount::Lazy));
+    }
+    let drives = match drives() {
+        Ok(drives) => drives,
+        Err(error) => {
+            note(Err(error));
+            return errors;
+        }
+    };
+    match Lvm::on(physical(&drives)).report().await {
+        Ok(report) => {
+            for (group, devices) in devices(&report.groups) {
+                let lvm = Lvm::on(devices);
+                note(lvm.deactivate(&group).await.map_err(Error::from));
+            }
+        }
+        Err(error) => note(Err(error.into())),
+    }
+    errors
+}
+
+/// The drives that can hold a group of ours: those that the kernel built volumes on. Nothing is read from any.
+fn drives() -> Result<Vec<Drive>, Error> {
+    let blocks = block::list();
+    let mounted = fs::mounts()?
+        .into_iter()
+        .map(|mount| mount.device)
+        .collect();
+    let system = drive::system_disks(&blocks, &mounted);
+    let probed = drive::Probed {
+        content: Content::Lvm,
+        problem: None,
+    };
+    let used = blocks
+        .iter()
+        .filter(|block| drive::is_drive(block) && !block.holders.is_empty());
+    Ok(used
+        .map(|block| drive::drive(block, &probed, system.contains(&block.name)))
+        .collect())
+}

@@ -1,0 +1,339 @@
+//! Drives: what the kernel tells of a disk and what is written on it, as one
+//! record that says whether it can become a part of a pool.
+//!
+//! Invariant: a drive counts as blank only when nothing at all was found where
+//! anything could be ([`signature`]), on itself and on its partitions. A drive
+//! that can not be read is never blank.
+
+use std::collections::BTreeSet;
+
+use ashlar_api::Bytes;
+use ashlar_api::pool::Media;
+
+use super::observe::{Content, Drive};
+use crate::sys::block::{Block, Kind, Transport};
+use crate::sys::signature::{self, ProbeError};
+
+/// Partitions of the disk that the node starts from.
+const SYSTEM_LABELS: [&str; 2] = ["ashlar-esp", "ashlar-state"];
+/// More partitions than this are counted, not looked into.
+const MOST_PARTITIONS: usize = 16;
+/// The longest id that a pool can name.
+const LONGEST_ID: usize = 128;
+
+/// Whether it is a drive at all: a disk with a medium, not one of its hidden parts.
+pub fn is_drive(block: &Block) -> bool {
+    let is_part = block.name.starts_with("mmcblk")
+        && (block.name.contains("boot") || block.name.contains("rpmb"));
+    block.kind == Kind::Disk && block.size > 0 && !is_part
+}
+
+/// The disks the node starts from: those with a mounted partition; when none
+/// is mounted (the state is in memory), those with our partitions.
+pub fn system_disks(blocks: &[Block], mounted: &BTreeSet<String>) -> BTreeSet<String> {
+    let number = |(major, minor): (u32, u32)| format!("{major}:{minor}");
+    let names = |is: &dyn Fn(&Block) -> bool| -> BTreeSet<String> {
+        let found = blocks.iter().filter(|block| is_drive(block) && is(block));
+        found.map(|block| block.name.clone()).collect()
+    };
+    let in_use = names(&|block| {
+        mounted.contains(&number(block.device))
+            || block
+                .partitions
+                .iter()
+                .any(|partition| mounted.contains(&number(partition.device)))
+    });
+    if !in_use.is_empty() {
+        return in_use;
+    }
+    names(&|block| {
+        let mut labels = block.partitions.iter().filter_map(|p| p.label.as_deref());
+        labels.any(|label| SYSTEM_LABELS.contains(&label))
+    })
+}
+
+/// What was found on a drive, or why nothing could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// What is on it.
+    pub content: Content,
+    /// Why it can not be used.
+    pub problem: Option<String>,
+}
+
+/// Reads what is on a drive. Blocks: a drive may have to spin up.
+pub fn probe(block: &Block) -> Probed {
+    match contents(block) {
+        Ok(content) => Probed {
+            content,
+            problem: None,
+        },
+        Err(error) => Probed {
+            content: Content::Data(String::new()),
+            problem: Some(format!(
+                "it can not be read ({})",
+                crate::reconcile::chain(&error)
+            )),
+        },
+    }
+}
+
+fn contents(block: &Block) -> Result<Content, ProbeError> {
+    let whole = signature::probe(&block.path(), block.size)?;
+    if block.partitions.is_empty() {
+        if whole == signature::Content::Blank {
+            return Ok(Content::Blank);
+        }
+        if whole.has(signature::Kind::Lvm) && whole.signatures().len() == 1 {
+            return Ok(Content::Lvm);
+        }
+    }
+    let mut inside = Vec::new();
+    for partition in block.partitions.iter().take(MOST_PARTITIONS) {
+        // What one partition holds only helps a person to recognise the drive.
+        if let Ok(found) = signature::probe(&partition.path(), partition.size) {
+            inside.push(found);
+        }
+    }
+    Ok(Content::Data(describe(
+        &whole,
+        &inside,
+        block.partitions.len(),
+    )))
+}
+
+/// What is on a drive, for a person: `NTFS file system, GPT partition table with 3 partitions`.
+fn describe(
+    whole: &signature::Content,
+    inside: &[signature::Content],
+    partitions: usize,
+) -> String {
+    let signs = inside.iter().flat_map(signature::Content::signatures);
+    let mut words: Vec<String> = signs.map(|sign| sign.kind.name().to_owned()).collect();
+    let mut has_table = false;
+    for sign in whole.signatures() {
+        let is_table = matches!(sign.kind, signature::Kind::Gpt | signature::Kind::Mbr);
+        let name = sign.kind.name();
+        if is_table && partitions > 0 {
+            has_table = true;
+            let plural = if partitions == 1 { "" } else { "s" };
+            words.push(format!("{name} with {partitions} partition{plural}"));
+        } else {
+            words.push(name.to_owned());
+        }
+    }
+    if partitions > 0 && !has_table {
+        words.push(format!("{partitions} partitions"));
+    }
+    if words.is_empty() {
+        words.push("data of an unknown kind".to_owned());
+    }
+    let mut told = BTreeSet::new();
+    words.retain(|word| told.insert(word.clone()));
+    words.join(", ")
+}
+
+/// Puts together what is known of a drive.
+pub fn drive(block: &Block, probed: &Probed, system: bool) -> Drive {
+    let model = block.model.clone().unwrap_or_default();
+    let is_virtual = block.transport == Some(Transport::Virtio) || model.starts_with("QEMU");
+    let media = match block.transport {
+        _ if is_virtual => Media::Virtual,
+        Some(Transport::Nvme) => Media::Nvme,
+        _ if block.rotational => Media::Hdd,
+        _ => Media::Ssd,
+    };
+    let bus = match block.transport {
+        Some(Transport::Nvme) => "NVMe",
+        Some(Transport::Ata) => "SATA",
+        Some(Transport::Scsi) => "SCSI",
+        Some(Transport::Usb) => "USB",
+        Some(Transport::Mmc) => "MMC",
+        Some(Transport::Virtio) => "virtio",
+        None => "unknown",
+    };
+    let holders = block
+        .partitions
+        .iter()
+        .flat_map(|partition| &partition.holders)
+        .chain(&block.holders);
+    let read_only = block.read_only.then(|| "it is read-only".to_owned());
+    Drive {
+        id: id(block),
+        name: block.name.clone(),
+        path: block.path(),
+        model,
+        serial: block.serial.clone().unwrap_or_default(),
+        bus: bus.to_owned(),
+        size: Bytes(block.size),
+        media,
+        system,
+        content: probed.content.clone(),
+        holders: holders.cloned().collect(),
+        problem: read_only.or_else(|| probed.problem.clone()),
+    }
+}
+
+/// The WWN, else model and serial number, else the name.
+fn id(block: &Block) -> String {
+    let wwid = block.wwid.as_deref().map(graphic).filter(|wwid| {
+        // Some bridges have one, and it is zero.
+        let digits = wwid.rsplit('.').next().unwrap_or_default();
+        digits.chars().any(|digit| digit != '0' && digit != '-')
+    });
+    let serial = block.serial.as_deref().map(graphic);
+    let serial = serial.filter(|serial| serial.chars().any(|letter| letter != '0'));
+    let named = || {
+        let serial = serial?;
+        let model = block.model.as_deref().map(graphic);
+        let model = model.filter(|model| !model.is_empty());
+        Some(model.map_or_else(|| serial.clone(), |model| format!("{model}_{serial}")))
+    };
+    let mut id = wwid.or_else(named).unwrap_or_else(|| graphic(&block.name));
+    id.truncate(LONGEST_ID);
+    id
+}
+
+/// Letters that can stand in a URL and on a command line; everything between them becomes one `_`.
+fn graphic(text: &str) -> String {
+    let words: Vec<&str> = text
+        .split(|letter: char| !letter.is_ascii_alphanumeric() && !".-:+".contains(letter))
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.join("_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::block::Partition;
+    use crate::sys::signature::{Kind as Sign, Signature};
+
+    fn block(name: &str) -> Block {
+        Block {
+            name: name.to_owned(),
+            kind: Kind::Disk,
+            transport: Some(Transport::Ata),
+            device: (8, 0),
+            size: 1 << 40,
+            logical_block: 512,
+            physical_block: 4096,
+            model: Some("ST1000DM010-2EP1".to_owned()),
+            serial: Some("ZN1 ABCDE".to_owned()),
+            wwid: None,
+            rotational: true,
+            removable: false,
+            read_only: false,
+            sequence: Some(4),
+            partitions: Vec::new(),
+            holders: Vec::new(),
+            slaves: Vec::new(),
+        }
+    }
+
+    fn partition(name: &str, minor: u32, label: Option<&str>) -> Partition {
+        Partition {
+            name: name.to_owned(),
+            number: minor,
+            size: 1 << 30,
+            start: 1 << 20,
+            label: label.map(str::to_owned),
+            device: (8, minor),
+            holders: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn gives_ids_that_stay() {
+        let plain = block("sda");
+        assert_eq!(id(&plain), "ST1000DM010-2EP1_ZN1_ABCDE");
+        let named = |wwid: &str| {
+            id(&Block {
+                wwid: Some(wwid.to_owned()),
+                ..plain.clone()
+            })
+        };
+        assert_eq!(named("naa.5000c500a1b2c3d4"), "naa.5000c500a1b2c3d4");
+        assert_eq!(named("t10.ATA     QEMU  DISK  7"), "t10.ATA_QEMU_DISK_7");
+        assert_eq!(named("naa.0000000000000000"), "ST1000DM010-2EP1_ZN1_ABCDE");
+        let virtio = Block {
+            model: None,
+            serial: Some("data1".to_owned()),
+            ..plain.clone()
+        };
+        assert_eq!(id(&virtio), "data1");
+        let nameless = Block {
+            serial: Some("00000000".to_owned()),
+            ..plain.clone()
+        };
+        assert_eq!(id(&nameless), "sda");
+        assert_eq!(named(&"x".repeat(300)).len(), 128);
+    }
+
+    #[test]
+    fn knows_the_disk_it_starts_from() {
+        let with = |name: &str, partitions: Vec<Partition>| Block {
+            partitions,
+            device: (8, 100),
+            ..block(name)
+        };
+        let ours = with("sda", vec![partition("sda2", 2, Some("ashlar-state"))]);
+        let older = with("sdb", vec![partition("sdb2", 18, Some("ashlar-state"))]);
+        let data = with("sdc", vec![partition("sdc1", 33, None)]);
+        let all = [ours, older, data];
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(system_disks(&all, &set(&["8:2", "0:30"])), set(&["sda"]));
+        assert_eq!(system_disks(&all, &set(&["0:30"])), set(&["sda", "sdb"]));
+    }
+
+    #[test]
+    fn describes_what_is_on_a_drive() {
+        let known = |kinds: &[Sign]| {
+            signature::Content::Known(
+                kinds
+                    .iter()
+                    .map(|&kind| Signature {
+                        kind,
+                        label: None,
+                        uuid: None,
+                    })
+                    .collect(),
+            )
+        };
+        let inside = [known(&[Sign::Ntfs]), known(&[Sign::Ntfs]), known(&[])];
+        assert_eq!(
+            describe(&known(&[Sign::Gpt]), &inside, 3),
+            "NTFS file system, GPT partition table with 3 partitions"
+        );
+        assert_eq!(describe(&known(&[Sign::Ext]), &[], 0), "ext file system");
+        assert_eq!(
+            describe(&signature::Content::Unknown, &[], 0),
+            "data of an unknown kind"
+        );
+    }
+
+    #[test]
+    fn reads_a_file_like_a_drive() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = Block {
+            name: directory.path().join("none").display().to_string(),
+            ..block("x")
+        };
+        let probed = probe(&missing);
+        assert!(probed.problem.unwrap().contains("can not be read"));
+        assert!(matches!(probed.content, Content::Data(_)));
+        let drive = drive(
+            &Block {
+                read_only: true,
+                ..block("sda")
+            },
+            &Probed {
+                content: Content::Blank,
+                problem: None,
+            },
+            false,
+        );
+        assert_eq!(drive.problem.as_deref(), Some("it is read-only"));
+        assert_eq!((drive.media, drive.bus.as_str()), (Media::Hdd, "SATA"));
+    }
+}

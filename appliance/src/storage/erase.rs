@@ -1,0 +1,82 @@
+//! Emptying a drive: every mark that says what is on it goes, so that nothing
+//! takes it for what it was.
+//!
+//! Invariant: a drive that anything uses (mounted, part of another pool, open
+//! by a machine) is not touched: the kernel is asked for it exclusively.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::Error;
+use crate::sys::command::Tool;
+
+/// How much is overwritten at both ends: all signatures and tables lie there.
+const END: usize = 4 << 20;
+
+/// Empties a drive.
+pub async fn erase(drive: &Path) -> Result<(), Error> {
+    let failed = |source: io::Error| Error::Erase {
+        drive: drive.to_owned(),
+        source,
+    };
+    drop(exclusively(drive).map_err(failed)?);
+    // Has the kernel forget the partitions, too.
+    Tool::new("wipefs")
+        .args(["--all", "--force", "--quiet"])
+        .arg(drive)
+        .run()
+        .await
+        .map_err(|source| Error::Wipe {
+            drive: drive.to_owned(),
+            source,
+        })?;
+    let path = drive.to_owned();
+    tokio::task::spawn_blocking(move || exclusively(&path).and_then(empty_ends))
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+        .map_err(failed)
+}
+
+/// Of a device, O_EXCL without O_CREAT asks to be its only user.
+fn exclusively(drive: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(nix::libc::O_EXCL | nix::libc::O_CLOEXEC)
+        .open(drive)
+}
+
+fn empty_ends(mut drive: File) -> io::Result<()> {
+    let size = drive.seek(SeekFrom::End(0))?;
+    let zeros = vec![0; END];
+    let count = usize::try_from(size).unwrap_or(END).min(END);
+    drive.seek(SeekFrom::Start(0))?;
+    drive.write_all(&zeros[..count])?;
+    drive.seek(SeekFrom::Start(size.saturating_sub(END as u64)))?;
+    drive.write_all(&zeros[..count])?;
+    drive.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn empties_both_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("drive");
+        let size = 3 * END;
+        std::fs::write(&path, vec![7; size]).unwrap();
+        erase(&path).await.unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), size);
+        let zero = |range: &[u8]| range.iter().all(|byte| *byte == 0);
+        assert!(zero(&bytes[..END]) && zero(&bytes[2 * END..]));
+        assert_eq!(bytes[END], 7);
+        // A drive of this machine that is in use is refused.
+        let error = erase(Path::new("/no/such/drive")).await.unwrap_err();
+        assert!(matches!(error, Error::Erase { .. }));
+    }
+}

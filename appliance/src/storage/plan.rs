@@ -1,0 +1,645 @@
+//! The plan: what differs between what is wanted and what there is, as steps in
+//! the order in which they can be done. Pure and total.
+//!
+//! Nothing is touched that does not bear our mark, but for drives that a new
+//! pool names: blank ones, and those whose erasure was confirmed with it. What
+//! goes comes first (it gives room); a record is forgotten in the pass after
+//! its thing was seen gone, never on hope.
+//!
+//! ```text
+//!  pool     drives ─► group + thin pool ─► settled ─► active ─► library in one of them, mounted
+//!  volume   (absent) ─► made, and filled by work of its own ─► settled ─► grows
+//!  image    bytes come ─► checked by work of its own ─► settled
+//! ```
+//!
+//! What is being made may be in any state of completion: a volume that has yet
+//! to be filled carries a mark that goes when it is full, and is begun anew when
+//! no work on it is known. What was ready once is never made again by itself: its
+//! absence is a fault.
+
+use std::path::PathBuf;
+
+use ashlar_api::image::ImageSource;
+use ashlar_api::volume::BLOCK;
+use ashlar_api::{Bytes, ImageId, JobId, PoolId, VolumeId};
+use serde::Serialize;
+
+use super::lvm::Group;
+use super::observe::{Content, Observed, Work};
+use super::want::Desired;
+use crate::state::command::Outcome;
+use crate::state::schema::{
+    ImageContent, ImageRecord, LIBRARY, Phase, PoolRecord, VolumeRecord, volume_group,
+};
+
+/// The library's volume is as large as its pool, up to this: it takes only the room that its images need.
+const LARGEST_LIBRARY: Bytes = Bytes(16 * Bytes::TIB);
+
+/// What long work is done on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// A volume.
+    Volume(VolumeId),
+    /// An image.
+    Image(ImageId),
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Ends long work, or forgets how it ended.
+    StopWork(Subject),
+    /// Tells the state that a pool was made, or could not be.
+    SettlePool {
+        /// The pool.
+        id: PoolId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Tells the state that a volume was made, or could not be.
+    SettleVolume {
+        /// The volume.
+        id: VolumeId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Tells the state that an image is complete, or can not be used.
+    SettleImage {
+        /// The image.
+        id: ImageId,
+        /// How it ended.
+        outcome: Outcome,
+        /// What was found in it.
+        content: Option<ImageContent>,
+    },
+    /// Takes the library out of the tree.
+    UnmountLibrary,
+    /// Removes the files of an image.
+    RemoveFiles(ImageId),
+    /// Removes a volume.
+    RemoveVolume {
+        /// Its group.
+        group: String,
+        /// Its name.
+        name: String,
+    },
+    /// Removes a volume group and empties its drives.
+    RemoveGroup {
+        /// Its name.
+        group: String,
+        /// Whether it has lost drives, which must be given up first.
+        partial: bool,
+    },
+    /// Makes the volume group of a pool, and its thin pool.
+    CreatePool {
+        /// The pool.
+        id: PoolId,
+        /// The drives.
+        drives: Vec<PathBuf>,
+        /// Those of them whose content is erased before.
+        erase: Vec<PathBuf>,
+    },
+    /// Makes the thin pool in the group of a pool.
+    CreateThin {
+        /// The pool.
+        id: PoolId,
+        /// Room in the group.
+        room: Bytes,
+    },
+    /// Makes the volumes of a group usable.
+    ActivateGroup(String),
+    /// Makes the device files of a group that are not there.
+    MakeFiles(String),
+    /// Makes the library's volume and its file system.
+    CreateLibrary {
+        /// Its group.
+        group: String,
+        /// Its size.
+        size: Bytes,
+        /// Whether an earlier attempt left a volume behind.
+        again: bool,
+    },
+    /// Puts the library into the tree.
+    MountLibrary {
+        /// Its device.
+        device: PathBuf,
+    },
+    /// Makes the library larger.
+    GrowLibrary {
+        /// Its group.
+        group: String,
+        /// Its size.
+        size: Bytes,
+    },
+    /// Makes an empty volume.
+    CreateVolume {
+        /// The volume.
+        id: VolumeId,
+        /// Its group.
+        group: String,
+        /// Its name.
+        name: String,
+        /// Its size.
+        size: Bytes,
+    },
+    /// Makes a volume and begins to fill it.
+    FillVolume {
+        /// The volume.
+        id: VolumeId,
+        /// Its group.
+        group: String,
+        /// Its name.
+        name: String,
+        /// Its size.
+        size: Bytes,
+        /// The image.
+        image: ImageId,
+        /// Whether an earlier attempt left a volume behind.
+        again: bool,
+        /// The job that hears of progress.
+        job: Option<JobId>,
+    },
+    /// Marks a volume as filled.
+    CompleteVolume {
+        /// Its group.
+        group: String,
+        /// Its name.
+        name: String,
+    },
+    /// Makes a volume larger.
+    GrowVolume {
+        /// Its group.
+        group: String,
+        /// Its name.
+        name: String,
+        /// Its size.
+        size: Bytes,
+    },
+    /// Begins to check an image whose bytes are all here.
+    CheckImage {
+        /// The image.
+        id: ImageId,
+        /// The job that hears of progress.
+        job: Option<JobId>,
+    },
+    /// Begins to fetch an image, then to check it.
+    FetchImage {
+        /// The image.
+        id: ImageId,
+        /// The job that hears of progress.
+        job: Option<JobId>,
+    },
+    /// Tells the state that an image is gone.
+    ForgetImage(ImageId),
+    /// Tells the state that a volume is gone.
+    ForgetVolume(VolumeId),
+    /// Tells the state that a pool is gone.
+    ForgetPool(PoolId),
+}
+
+/// What is to be done.
+pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
+    let mut plan = Plan {
+        desired,
+        observed,
+        steps: Vec::new(),
+    };
+    plan.stop_work();
+    desired
+        .images
+        .iter()
+        .for_each(|image| plan.clear_image(image));
+    desired
+        .volumes
+        .iter()
+        .for_each(|volume| plan.clear_volume(volume));
+    plan.clear_leftovers();
+    plan.unmount_library();
+    desired.pools.iter().for_each(|pool| plan.clear_pool(pool));
+    desired.pools.iter().for_each(|pool| plan.make_pool(pool));
+    plan.make_library();
+    desired
+        .volumes
+        .iter()
+        .for_each(|volume| plan.make_volume(volume));
+    desired
+        .images
+        .iter()
+        .for_each(|image| plan.make_image(image));
+    plan.steps
+}
+
+struct Plan<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    steps: Vec<Step>,
+}
+
+impl<'a> Plan<'a> {
+    fn step(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    /// The group of a pool, when volumes can be made and changed in it.
+    fn whole_group(&self, pool: PoolId) -> Option<&'a Group> {
+        self.observed.group(pool).filter(|group| group.is_whole())
+    }
+
+    /// Ends work on what is not being made any more.
+    fn stop_work(&mut self) {
+        for id in self.observed.fills.keys() {
+            let mut volumes = self.desired.volumes.iter();
+            let wanted = volumes.any(|volume| volume.id == *id && volume.phase == Phase::Preparing);
+            if !wanted {
+                self.step(Step::StopWork(Subject::Volume(*id)));
+            }
+        }
+        for id in self.observed.images.keys() {
+            let mut images = self.desired.images.iter();
+            let wanted = images.any(|image| image.id == *id && image.phase == Phase::Preparing);
+            if !wanted {
+                self.step(Step::StopWork(Subject::Image(*id)));
+            }
+        }
+    }
+
+    /// Removes the files of an image that is not wanted or could not be made.
+    fn clear_image(&mut self, image: &ImageRecord) {
+        if !matches!(image.phase, Phase::Deleting | Phase::Failed { .. }) {
+            return;
+        }
+        let file = self.observed.file(image.id);
+        if file.partial.is_some() || file.whole.is_some() {
+            self.step(Step::RemoveFiles(image.id));
+        } else if image.phase == Phase::Deleting && self.library_is_seen_or_lost() {
+            self.step(Step::ForgetImage(image.id));
+        }
+    }
+
+    /// Whether the absence of a file means that it is gone: the library is
+    /// mounted, or will not be again, because its group is not there or not whole.
+    fn library_is_seen_or_lost(&self) -> bool {
+        let pool = self.desired.library();
+        self.observed.library.is_some()
+            || !pool.is_some_and(|pool| self.whole_group(pool.id).is_some())
+    }
+
+    /// Removes a volume that is not wanted or could not be made.
+    fn clear_volume(&mut self, volume: &VolumeRecord) {
+        if !matches!(volume.phase, Phase::Deleting | Phase::Failed { .. }) {
+            return;
+        }
+        // In a group that lost drives nothing can be removed; it goes with the group.
+        let group = self.whole_group(volume.spec.pool);
+        let name = volume.logical_volume();
+        let there = group.filter(|group| group.volume(&name).is_some());
+        match there {
+            Some(group) => self.step(Step::RemoveVolume {
+                group: group.name.clone(),
+                name,
+            }),
+            None if volume.phase == Phase::Deleting => self.step(Step::ForgetVolume(volume.id)),
+            None => {}
+        }
+    }
+
+    /// Removes volumes that were never complete and whose record is gone, and files like that.
+    fn clear_leftovers(&mut self) {
+        for pool in &self.desired.pools {
+            let Some(group) = self.whole_group(pool.id) else {
+                continue;
+            };
+            for volume in group.volumes.iter().filter(|v| v.ours && v.preparing) {
+                let mut records = self.desired.volumes.iter();
+                let is_known = volume.name == LIBRARY
+                    || records.any(|record| record.logical_volume() == volume.name);
+                if !is_known && pool.phase == Phase::Ready {
+                    self.step(Step::RemoveVolume {
+                        group: group.name.clone(),
+                        name: volume.name.clone(),
+                    });
+                }
+            }
+        }
+        let files = self.observed.library.iter().flat_map(|l| &l.files);
+        for (id, file) in files {
+            let is_known = self.desired.images.iter().any(|image| image.id == *id);
+            if !is_known && file.partial.is_some() && file.whole.is_none() {
+                self.step(Step::RemoveFiles(*id));
+            }
+        }
+    }
+
+    /// The device of the library, when its pool can hold it.
+    fn library_device(&self) -> Option<PathBuf> {
+        let pool = self.desired.library()?;
+        Some(
+            PathBuf::from("/dev")
+                .join(volume_group(pool.id))
+                .join(LIBRARY),
+        )
+    }
+
+    /// Takes a library out of the tree that is not in the pool that keeps the images now.
+    fn unmount_library(&mut self) {
+        let Some(library) = &self.observed.library else {
+            return;
+        };
+        if self.library_device().as_ref() != Some(&library.device) {
+            self.step(Step::UnmountLibrary);
+        }
+    }
+
+    /// Removes a pool that is not wanted or could not be made.
+    fn clear_pool(&mut self, pool: &PoolRecord) {
+        if !matches!(pool.phase, Phase::Deleting | Phase::Failed { .. }) {
+            return;
+        }
+        let mut claims = self.observed.groups_of(pool.id);
+        match (claims.next(), claims.next()) {
+            (Some(group), None) => {
+                // Volumes of somebody else in our group: a person has to look first.
+                if group.strangers.is_empty() {
+                    self.step(Step::RemoveGroup {
+                        group: group.name.clone(),
+                        partial: group.missing > 0,
+                    });
+                }
+            }
+            (None, _) if pool.phase == Phase::Deleting => self.step(Step::ForgetPool(pool.id)),
+            _ => {}
+        }
+    }
+
+    /// Makes a pool, and keeps it usable.
+    fn make_pool(&mut self, pool: &PoolRecord) {
+        let is_new = pool.phase == Phase::Preparing;
+        if !is_new && pool.phase != Phase::Ready {
+            return;
+        }
+        let Some(group) = self.observed.group(pool.id) else {
+            if is_new && self.observed.groups_of(pool.id).next().is_none() {
+                let step = self.create_pool(pool);
+                self.step(step);
+            }
+            return;
+        };
+        let Some(thin) = &group.thin else {
+            if is_new {
+                self.step(Step::CreateThin {
+                    id: pool.id,
+                    room: group.free,
+                });
+            }
+            return;
+        };
+        if group.missing > 0 {
+            // Half a volume is of no use to a guest: nothing is activated, the fault says what to do.
+            return;
+        }
+        let mut volumes = group.volumes.iter();
+        if !thin.active || volumes.any(|v| v.ours && !v.preparing && !v.active) {
+            self.step(Step::ActivateGroup(group.name.clone()));
+        } else {
+            let mut volumes = group.volumes.iter();
+            let lacks_file = volumes.any(|volume| {
+                let path = format!("{}/{}", group.name, volume.name);
+                volume.ours && self.observed.without_file.contains(&path)
+            });
+            if lacks_file {
+                self.step(Step::MakeFiles(group.name.clone()));
+            }
+        }
+        if is_new {
+            self.step(Step::SettlePool {
+                id: pool.id,
+                outcome: Outcome::Done,
+            });
+        }
+    }
+
+    /// Makes a pool of its drives, or says why it can not be made of them.
+    fn create_pool(&self, pool: &PoolRecord) -> Step {
+        let mut drives = Vec::new();
+        let mut erase = Vec::new();
+        for id in &pool.spec.drives {
+            let drive = match self.usable_drive(pool, id) {
+                Ok(drive) => drive,
+                Err(message) => {
+                    let outcome = Outcome::Failed { message };
+                    return Step::SettlePool {
+                        id: pool.id,
+                        outcome,
+                    };
+                }
+            };
+            drives.push(drive.path.clone());
+            if drive.content != Content::Blank {
+                erase.push(drive.path.clone());
+            }
+        }
+        Step::CreatePool {
+            id: pool.id,
+            drives,
+            erase,
+        }
+    }
+
+    fn usable_drive(
+        &self,
+        pool: &PoolRecord,
+        id: &str,
+    ) -> Result<&'a super::observe::Drive, String> {
+        let observed = self.observed;
+        let drive = observed
+            .drive(id)
+            .ok_or_else(|| format!("the drive `{id}` is not there"))?;
+        let name = &drive.name;
+        if drive.system {
+            return Err(format!("the node starts from the drive {name} (`{id}`)"));
+        }
+        if let Some(problem) = observed.problem(drive) {
+            // What is built on a drive of a pool that is to be erased keeps it busy, too.
+            return Err(format!(
+                "the drive {name} (`{id}`) can not be used: {problem}"
+            ));
+        }
+        let mut others = self
+            .desired
+            .pools
+            .iter()
+            .filter(|other| other.id != pool.id);
+        let holder = others.find(|other| {
+            let mut groups = observed.groups_of(other.id);
+            groups.any(|group| group.devices.contains(&drive.path))
+        });
+        if let Some(holder) = holder {
+            return Err(format!(
+                "the drive {name} (`{id}`) belongs to the storage pool `{}`",
+                holder.spec.name
+            ));
+        }
+        if drive.content != Content::Blank && !pool.erase.iter().any(|erased| erased == id) {
+            return Err(format!(
+                "the drive {name} (`{id}`) is not empty, and its erasure was not confirmed"
+            ));
+        }
+        Ok(drive)
+    }
+
+    /// Makes the library and puts it into the tree.
+    fn make_library(&mut self) {
+        let Some(pool) = self.desired.library() else {
+            return;
+        };
+        let Some(group) = self.whole_group(pool.id) else {
+            return;
+        };
+        let Some(thin) = &group.thin else {
+            return;
+        };
+        let size = thin.size.min(LARGEST_LIBRARY);
+        let name = group.name.clone();
+        let Some(volume) = group.volume(LIBRARY).filter(|volume| !volume.preparing) else {
+            let again = group.volume(LIBRARY).is_some();
+            self.step(Step::CreateLibrary {
+                group: name,
+                size,
+                again,
+            });
+            return;
+        };
+        let device = self.library_device();
+        let mounted = self
+            .observed
+            .library
+            .as_ref()
+            .map(|library| &library.device);
+        match device {
+            Some(device) if mounted != Some(&device) => self.step(Step::MountLibrary { device }),
+            _ if volume.size < size => self.step(Step::GrowLibrary { group: name, size }),
+            _ => {}
+        }
+    }
+
+    /// Makes a volume, and lets it grow.
+    fn make_volume(&mut self, volume: &VolumeRecord) {
+        let Some(group) = self.whole_group(volume.spec.pool) else {
+            return;
+        };
+        let there = group.volume(&volume.logical_volume());
+        match volume.phase {
+            Phase::Preparing => self.prepare_volume(volume, group),
+            Phase::Ready => {
+                let size = volume.spec.size.round_up(BLOCK);
+                if there.is_some_and(|there| there.size < size) {
+                    self.step(Step::GrowVolume {
+                        group: group.name.clone(),
+                        name: volume.logical_volume(),
+                        size,
+                    });
+                }
+            }
+            Phase::Failed { .. } | Phase::Deleting => {}
+        }
+    }
+
+    fn prepare_volume(&mut self, volume: &VolumeRecord, group: &Group) {
+        let (id, name, group_name) = (volume.id, volume.logical_volume(), group.name.clone());
+        if self.desired.is_cancelled(id) {
+            let outcome = Outcome::Cancelled;
+            return self.step(Step::SettleVolume { id, outcome });
+        }
+        let there = group.volume(&name);
+        let size = volume.spec.size.round_up(BLOCK);
+        if there.is_some_and(|there| !there.preparing) {
+            let outcome = Outcome::Done;
+            return self.step(Step::SettleVolume { id, outcome });
+        }
+        let Some(image) = volume.spec.image else {
+            return self.step(Step::CreateVolume {
+                id,
+                group: group_name,
+                name,
+                size,
+            });
+        };
+        match self.observed.fills.get(&id) {
+            Some(Work::Running { .. }) => {}
+            Some(Work::Failed { message }) => {
+                let outcome = Outcome::Failed {
+                    message: message.clone(),
+                };
+                self.step(Step::SettleVolume { id, outcome });
+            }
+            Some(Work::Done { .. }) if there.is_some() => self.step(Step::CompleteVolume {
+                group: group_name,
+                name,
+            }),
+            // The image can only be read while the library is there; until then the volume waits.
+            Some(Work::Done { .. }) | None if self.observed.library.is_some() => {
+                self.step(Step::FillVolume {
+                    id,
+                    group: group_name,
+                    name,
+                    size,
+                    image,
+                    again: there.is_some(),
+                    job: self.desired.job(id).map(|job| job.id),
+                });
+            }
+            Some(Work::Done { .. }) | None => {}
+        }
+    }
+
+    /// Brings an image to its end: its bytes fetched or awaited, then checked.
+    fn make_image(&mut self, image: &ImageRecord) {
+        if image.phase != Phase::Preparing {
+            return;
+        }
+        let id = image.id;
+        if self.desired.is_cancelled(id) {
+            return self.settle_image(id, Outcome::Cancelled, None);
+        }
+        let job = self.desired.job(id).map(|job| job.id);
+        match self.observed.images.get(&id) {
+            Some(Work::Running { .. }) => {}
+            Some(Work::Failed { message }) => {
+                let outcome = Outcome::Failed {
+                    message: message.clone(),
+                };
+                self.settle_image(id, outcome, None);
+            }
+            Some(Work::Done {
+                content: Some(content),
+            }) => {
+                self.settle_image(id, Outcome::Done, Some(content.clone()));
+            }
+            Some(Work::Done { content: None }) | None => {
+                if self.observed.library.is_none() {
+                    return;
+                }
+                let file = self.observed.file(id);
+                match &image.spec.source {
+                    // A whole file was checked, but not told.
+                    _ if file.whole.is_some() => self.step(Step::CheckImage { id, job }),
+                    ImageSource::Upload { size } if file.partial == Some(*size) => {
+                        self.step(Step::CheckImage { id, job });
+                    }
+                    ImageSource::Upload { .. } => {}
+                    ImageSource::Url { .. } => self.step(Step::FetchImage { id, job }),
+                }
+            }
+        }
+    }
+
+    fn settle_image(&mut self, id: ImageId, outcome: Outcome, content: Option<ImageContent>) {
+        self.step(Step::SettleImage {
+            id,
+            outcome,
+            content,
+        });
+    }
+}
