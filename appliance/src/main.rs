@@ -7,6 +7,7 @@
 //!   ashlar <noun> <verb>   the command line, on any Linux         (cli/)
 //! ```
 
+mod cli;
 mod health;
 mod http;
 mod init;
@@ -20,15 +21,37 @@ mod supervisor;
 mod sys;
 mod vm;
 
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {
         init::run();
     }
-    let role = std::env::args().nth(1);
-    match role.as_deref() {
+    let mut arguments = std::env::args_os();
+    // The DHCP client can be given a program, but no arguments for it: it calls a link of that name.
+    let called = arguments.next().unwrap_or_default();
+    let role = arguments.next();
+    if Path::new(&called).file_name() == Some(OsStr::new(network::dhcp::HOOK)) {
+        return dhcp_event(role.as_deref());
+    }
+    match role.as_deref().and_then(OsStr::to_str) {
         Some("supervisor") => supervisor::main(),
-        _ => ExitCode::from(2),
+        Some(network::dhcp::HOOK) => dhcp_event(arguments.next().as_deref()),
+        _ => cli::main(),
+    }
+}
+
+/// The role of the DHCP client's script: notes one event.
+fn dhcp_event(event: Option<&OsStr>) -> ExitCode {
+    match network::dhcp::event(&event.unwrap_or_default().to_string_lossy()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The client's log is the only place to tell it; that it can not be told there either changes nothing.
+            let _ = writeln!(std::io::stderr(), "{}", reconcile::chain(&error));
+            ExitCode::FAILURE
+        }
     }
 }
