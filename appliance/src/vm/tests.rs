@@ -1,0 +1,351 @@
+//! The domain with the real QEMU, emulated, its things in a folder of the test.
+//!
+//! The control groups are real as well: without a writable cgroup2 these tests fail.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ashlar_api::vm::{RunPolicy, VmAction, VmPhase, VmStatus};
+use ashlar_api::{BootId, Bytes, NodeId, VmId};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::arguments::tests::machine;
+use super::qmp::Qmp;
+use super::*;
+use crate::reconcile::{Waker, drive};
+use crate::state::Store;
+use crate::state::command::Command;
+use crate::state::schema::{Power, VmRecord, Want};
+
+/// How long anything may take here, on a busy machine without KVM.
+const LONG: Duration = Duration::from_secs(120);
+
+/// A node with nothing but machines.
+struct Node {
+    directory: tempfile::TempDir,
+    store: Store,
+    place: Place,
+    boot: BootId,
+}
+
+/// A supervisor's part of it.
+struct Watch {
+    consoles: Consoles,
+    status: watch::Receiver<Status>,
+    task: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Node {
+    async fn new(name: &str) -> Node {
+        let directory = tempfile::tempdir().unwrap();
+        let node = NodeId(uuid::Uuid::from_u128(7));
+        let state = directory.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let store = Store::open(&state, node).await.unwrap();
+        let group = format!("ashlar-test-{name}-{}", std::process::id());
+        let place = Place {
+            root: directory.path().join("root"),
+            group: PathBuf::from(group),
+            with_kvm: false,
+            ..Place::default()
+        };
+        Node {
+            directory,
+            store,
+            place,
+            boot: BootId(uuid::Uuid::from_u128(9)),
+        }
+    }
+
+    fn begin(&self) -> Watch {
+        let (sender, status) = watch::channel(Status::default());
+        let waker = Waker::default();
+        let node = NodeId(uuid::Uuid::from_u128(7));
+        let (domain, consoles) = VmDomain::new(
+            self.store.clone(),
+            node,
+            self.boot,
+            self.place.clone(),
+            waker.clone(),
+            sender,
+        );
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(drive(domain, waker, self.store.watch(), stopped));
+        Watch {
+            consoles,
+            status,
+            task,
+            stop,
+        }
+    }
+
+    async fn create(&self, policy: RunPolicy) -> VmId {
+        let mut vm: VmRecord = machine(0, 0, false);
+        vm.uid = 0;
+        vm.power = Power::default();
+        vm.spec.run_policy = policy;
+        vm.spec.memory = Bytes::mib(256);
+        let id = vm.id;
+        let vm = Box::new(vm);
+        let volumes = Vec::new();
+        self.say(Command::CreateVm { vm, volumes }).await;
+        id
+    }
+
+    async fn say(&self, command: Command) {
+        self.store.propose("test", command).await.unwrap();
+    }
+
+    async fn act(&self, id: VmId, action: VmAction) {
+        let boot = self.boot;
+        self.say(Command::ActOnVm { id, action, boot }).await;
+    }
+
+    fn kill_all(&self) {
+        let groups = self.place.groups().unwrap();
+        let _ = groups.kill();
+        for _ in 0..50 {
+            if groups.remove().is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Nothing is left behind by a test that fails.
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill_all();
+    }
+}
+
+impl Watch {
+    /// Waits until the status of a machine is as wanted.
+    async fn until(&mut self, id: VmId, what: impl Fn(&VmStatus) -> bool) -> VmStatus {
+        let mut status = self.status.clone();
+        let seen = status.wait_for(|status| status.vms.get(&id).is_some_and(&what));
+        match tokio::time::timeout(LONG, seen).await {
+            Ok(status) => status.unwrap().vms[&id].clone(),
+            Err(_) => panic!("never came; last: {:#?}", self.status.borrow()),
+        }
+    }
+
+    async fn phase(&mut self, id: VmId, phase: VmPhase) -> VmStatus {
+        self.until(id, |status| status.phase == phase).await
+    }
+
+    /// Ends as a supervisor does that is only replaced.
+    async fn leave(self) {
+        self.stop.send(true).unwrap();
+        self.task.await.unwrap();
+        drop(self.consoles);
+    }
+}
+
+async fn until_serial(consoles: &Consoles, id: VmId, text: &str) -> String {
+    let mut session = consoles.serial(id).await.unwrap();
+    let mut seen = String::from_utf8_lossy(&session.history).into_owned();
+    while !seen.contains(text) {
+        let piece = tokio::time::timeout(LONG, session.output.recv()).await;
+        let piece = piece.unwrap_or_else(|_| panic!("no {text:?} in {seen:?}"));
+        seen += &String::from_utf8_lossy(&piece.unwrap());
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_is_started_adopted_seen_killed_and_removed() {
+    let node = Node::new("vm").await;
+    let mut watch = node.begin();
+    let id = node.create(RunPolicy::Manual).await;
+    let stopped = watch.phase(id, VmPhase::Stopped).await;
+    assert!(!stopped.wanted && stopped.pid.is_none());
+    let error = watch.consoles.picture(id).await.unwrap_err();
+    assert!(matches!(error, ConsoleError::NotRunning), "{error}");
+    let nobody = VmId(uuid::Uuid::nil());
+    let error = watch.consoles.vnc(nobody).await.unwrap_err();
+    assert!(matches!(error, ConsoleError::NoSuchVm), "{error}");
+
+    node.act(id, VmAction::Start).await;
+    let running = watch.phase(id, VmPhase::Running).await;
+    assert_eq!(running.kvm, Some(false));
+    let pid = running.pid.unwrap();
+    let line = until_serial(&watch.consoles, id, "BdsDxe").await;
+    assert!(line.contains("BdsDxe"), "{line:?}");
+    let user = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(user.contains("Uid:\t30000\t30000\t30000\t30000"), "{user}");
+    assert!(user.contains("Seccomp:\t2") && user.contains("NoNewPrivs:\t1"));
+
+    // A supervisor is replaced by another one; the guest goes on.
+    watch.leave().await;
+    assert_eq!(node.place.cgroup(id).unwrap().procs().unwrap(), [pid]);
+    let mut watch = node.begin();
+    let found = watch.phase(id, VmPhase::Running).await;
+    assert_eq!(found.pid, Some(pid));
+    assert!(found.since.is_some());
+    let again = watch.consoles.serial(id).await.unwrap();
+    assert!(String::from_utf8_lossy(&again.history).contains("BdsDxe"));
+
+    let picture = watch.consoles.picture(id).await.unwrap();
+    assert!(picture.starts_with(b"\x89PNG\r\n") && picture.len() > 200);
+    let mut viewer = watch.consoles.vnc(id).await.unwrap();
+    let mut hello = [0; 12];
+    viewer.read_exact(&mut hello).await.unwrap();
+    assert_eq!(&hello, b"RFB 003.008\n");
+    let loaded = watch.until(id, |status| status.load.is_some()).await;
+    assert!(loaded.load.unwrap().memory > Bytes::mib(20));
+    assert!(!watch.consoles.metrics(id).is_empty());
+
+    node.act(id, VmAction::Pause).await;
+    watch.phase(id, VmPhase::Paused).await;
+    node.act(id, VmAction::Resume).await;
+    watch.phase(id, VmPhase::Running).await;
+    node.act(id, VmAction::Reset).await;
+    let mut record: VmRecord = node.store.get(id).unwrap().unwrap();
+    record.spec.cpus = 3;
+    record.spec.memory = Bytes::mib(192);
+    node.say(Command::ReplaceVm {
+        id,
+        spec: Box::new(record.spec),
+        revision: None,
+        volumes: Vec::new(),
+        boot: Some(node.boot),
+    })
+    .await;
+    let waits = watch.until(id, |status| !status.pending.is_empty()).await;
+    assert_eq!(waits.pending, ["cpus", "memory"]);
+    assert_eq!(waits.pid, Some(pid));
+
+    // A process that is killed: the status says so, and a machine that is run by hand stays off.
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+    let ended = watch.phase(id, VmPhase::Stopped).await;
+    assert!(
+        ended.message.contains("Its process ended unexpectedly"),
+        "{ended:?}"
+    );
+    let off = tokio::time::timeout(LONG, async {
+        loop {
+            let record: VmRecord = node.store.get(id).unwrap().unwrap();
+            if record.power.want == Want::Off {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    off.await.unwrap();
+    assert!(!node.place.cgroup(id).unwrap().exists());
+
+    // Started again, and cut.
+    node.act(id, VmAction::Start).await;
+    let running = watch
+        .until(id, |status| {
+            status.phase == VmPhase::Running && status.pid.is_some()
+        })
+        .await;
+    assert!(running.pending.is_empty() && running.message.is_empty());
+    node.act(id, VmAction::Stop).await;
+    let off = watch.phase(id, VmPhase::Stopped).await;
+    assert_eq!((off.message.as_str(), off.pid), ("", None));
+    assert!(node.place.variables(id).exists());
+
+    node.say(Command::DeleteVm {
+        id,
+        revision: None,
+        volumes: Vec::new(),
+    })
+    .await;
+    let gone = watch.status.wait_for(|status| status.vms.is_empty());
+    tokio::time::timeout(LONG, gone).await.unwrap().unwrap();
+    assert!(node.store.get::<VmRecord>(id).unwrap().is_none());
+    assert!(!node.place.runtime(id).exists() && !node.place.variables(id).exists());
+    watch.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_always_runs_comes_back_and_ends_with_the_node() {
+    let node = Node::new("always").await;
+    let mut watch = node.begin();
+    let id = node.create(RunPolicy::Always).await;
+    let first = watch.phase(id, VmPhase::Running).await.pid.unwrap();
+
+    // Media go in and out of the drive of a machine that runs.
+    let monitor = node.place.runtime(id).join("debug.sock");
+    let (qmp, _events) = Qmp::connect(&monitor, LONG).await.unwrap();
+    let medium = node.directory.path().join("medium.iso");
+    std::fs::write(&medium, vec![0; 1 << 20]).unwrap();
+    for path in [Some(medium.as_path()), Some(medium.as_path()), None, None] {
+        settings::change_medium(&qmp, path).await.unwrap();
+        let drives = qmp.run("query-block", json!({})).await.unwrap();
+        let text = drives.to_string();
+        assert!(text.contains("/dev/fdset/"), "{text}");
+        assert_eq!(text.contains("medium"), path.is_some(), "{text}");
+    }
+    drop(qmp);
+
+    kill(Pid::from_raw(first.cast_signed()), Signal::SIGKILL).unwrap();
+    let failed = watch.phase(id, VmPhase::Failed).await;
+    assert!(failed.message.contains("tried again"), "{failed:?}");
+    assert_eq!(watch.status.borrow().faults[0].code, "vm-failed");
+    let second = watch.phase(id, VmPhase::Running).await.pid.unwrap();
+    assert_ne!(first, second);
+    assert!(watch.status.borrow().faults.is_empty());
+
+    // A connection that breaks is made again: the process is not touched.
+    assert_eq!(
+        watch.until(id, |status| status.load.is_some()).await.pid,
+        Some(second)
+    );
+
+    // The firmware does not hear the power button: it is cut when its time is over.
+    let bound = Duration::from_secs(3);
+    let began = std::time::Instant::now();
+    watch.stop.send(true).unwrap();
+    assert_eq!(end_all(&watch.consoles, bound).await, []);
+    assert!(began.elapsed() >= bound && began.elapsed() < bound * 4);
+    assert!(!node.place.cgroup(id).unwrap().is_populated());
+    watch.task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_can_not_run_says_why() {
+    let mut node = Node::new("why").await;
+    // A program that ends at once is a QEMU that ends at once.
+    node.place.program = PathBuf::from("/bin/false");
+    let mut watch = node.begin();
+    let id = node.create(RunPolicy::Always).await;
+    let failed = watch.phase(id, VmPhase::Failed).await;
+    assert!(
+        failed.message.contains("QEMU ended right after its start"),
+        "{failed:?}"
+    );
+    assert!(!node.place.cgroup(id).unwrap().is_populated());
+    node.act(id, VmAction::Stop).await;
+    watch.phase(id, VmPhase::Stopped).await;
+
+    let mut record: VmRecord = node.store.get(id).unwrap().unwrap();
+    record.spec.memory = Bytes(4 * Bytes::TIB);
+    node.say(Command::ReplaceVm {
+        id,
+        spec: Box::new(record.spec),
+        revision: None,
+        volumes: Vec::new(),
+        boot: None,
+    })
+    .await;
+    node.act(id, VmAction::Start).await;
+    let short = watch.until(id, |status| {
+        status.message.starts_with("It needs 4.02 TiB of memory")
+    });
+    let short = short.await;
+    assert_eq!(short.phase, VmPhase::Failed);
+    assert!(short.remedy.starts_with("Give it less memory"));
+    assert_eq!(watch.status.borrow().faults[0].remedy, short.remedy);
+    watch.leave().await;
+}
