@@ -22,8 +22,10 @@ endpoints! {
     SITE = "/site";
     /// The certificate: read, replace; `POST …/renew` makes a new one of the appliance's own.
     CERTIFICATE = "/certificate";
-    /// Nodes: list, read, replace; `…/{id}/metrics`, `…/{id}/confirm`, `…/{id}/restart`, `…/{id}/power-off`.
+    /// Nodes: list, read, replace; `…/{id}/metrics`, `…/{id}/confirm`, `…/{id}/restart`, `…/{id}/power-off`, `…/{id}/restart-supervisor`.
     NODES = "/nodes";
+    /// The newest load as text, for Prometheus.
+    METRICS = "/metrics";
     /// Interfaces of the nodes.
     LINKS = "/links";
     /// Drives of the nodes.

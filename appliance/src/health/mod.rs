@@ -16,8 +16,9 @@ pub mod metrics;
 pub mod seen;
 mod watcher;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ashlar_api::event::Severity;
 use ashlar_api::fault::Fault;
@@ -35,6 +36,7 @@ pub struct Health {
     /// What happened.
     pub history: History,
     faults: Arc<watch::Sender<Vec<Fault>>>,
+    reported: Arc<Mutex<BTreeMap<&'static str, Fault>>>,
 }
 
 impl Health {
@@ -45,7 +47,24 @@ impl Health {
             metrics: Metrics::default(),
             history: History::open(&path)?,
             faults: Arc::new(watch::Sender::default()),
+            reported: Arc::default(),
         })
+    }
+
+    /// Tells what is wrong with a part that has no domain, or that nothing is any
+    /// more. `code` is that of the fault.
+    pub fn report(&self, code: &'static str, fault: Option<Fault>) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault {
+            Some(fault) => reported.insert(code, fault),
+            None => reported.remove(code),
+        };
+    }
+
+    /// What was told with [`Health::report`].
+    pub fn reported(&self) -> Vec<Fault> {
+        let reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.values().cloned().collect()
     }
 
     /// What is wrong now, the worst first.

@@ -183,6 +183,7 @@ impl Watcher {
         let mut all = seen.network.borrow().faults.clone();
         all.extend(seen.vm.borrow().faults.iter().cloned());
         all.extend(seen.service.borrow().faults.iter().cloned());
+        all.extend(self.health.reported());
         let pools = {
             let storage = seen.storage.borrow();
             all.extend(storage.faults.iter().cloned());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Answer, Failure};
 use crate::sys::fs::{FsError, remove_file, write_atomic};
 
-/// No 0 and O, 1, I and L, 2 and Z, 5 and S, 8 and B, U and V.
+/// Of characters that look alike, one at most: no 0, O, 1, I, L, 5, S, 8, B, U and Z.
 const ALPHABET: &[u8; 25] = b"34679ACDEFGHJKMNPQRTVWXY2";
 const LENGTH: usize = 8;
 

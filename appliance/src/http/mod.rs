@@ -12,9 +12,21 @@
 //! machine, and a supervisor that dies in the middle of a request leaves either
 //! a wish that is fulfilled later, or none.
 //!
-//! The network and the local socket have servers of their own: a flood of
-//! connections from outside must not keep the local screen from working. Each
-//! number of connections, size of a body and time of a client is bounded.
+//! Each number of connections, size of a body and time of a client is bounded.
+//!
+//! # What the supervisor calls
+//!
+//! ```text
+//!   let certificate = http::tls::Certificate::open(state/tls, name, addresses)?;
+//!   let health = Health::open(state)?;
+//!   tokio::spawn(health::run(health.clone(), health::Sources { .. }, stopped.clone()));
+//!   let api = http::serve(http::App { .. }, http::Ports::default(), stopped)?;
+//!   ...                                     the screen: http::claim_code::read(run), none once there is an owner;
+//!   api.ended().await;                      certificate.fingerprint(); health.faults(), health.watch_faults()
+//! ```
+//!
+//! [`serve`] fails only when something is wrong that trying again cannot mend. A
+//! port that is taken is a fault of the node, and is tried again until it is free.
 
 pub mod assets;
 pub mod auth;
@@ -32,6 +44,7 @@ pub mod image;
 pub mod job;
 pub mod limit;
 pub mod link;
+pub mod metrics;
 pub mod network;
 pub mod node;
 pub mod openapi;
@@ -41,31 +54,25 @@ pub mod reply;
 pub mod request;
 mod routes;
 pub mod rules;
+mod server;
 pub mod service;
 pub mod session;
 pub mod site;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 pub mod token;
 pub mod user;
 pub mod vm;
 pub mod volume;
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
 
-use actix_web::body::BoxBody;
-use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::middleware::{Compress, from_fn};
-use actix_web::{HttpServer, web};
+use actix_web::web;
 use ashlar_api::event::Severity;
 use ashlar_api::job::{Kind, Subject};
 use ashlar_api::{BootId, NodeId, Page, Timestamp};
-use tokio::sync::watch;
 
 use crate::health::seen::Seen;
 use crate::health::{self, Health, NewEvent};
@@ -76,6 +83,8 @@ use crate::state::{Store, query};
 use auth::Caller;
 use request::{ChangeQuery, ListQuery};
 use tls::Certificate;
+
+pub use server::{Error, Handle, Ports, serve};
 
 /// What the API stands on.
 #[derive(Clone)]
@@ -206,227 +215,4 @@ fn word(table: &str) -> &str {
         "token" => "API token",
         other => other,
     }
-}
-
-/// What keeps the API from being served.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A socket could not be opened.
-    #[error("listen on {place}")]
-    Listen {
-        /// Where.
-        place: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// TLS could not be set up.
-    #[error("prepare the certificate")]
-    Tls(#[from] tls::Error),
-    /// Something that handlers share could not be made.
-    #[error("prepare the API: {0}")]
-    Prepare(error::Failure),
-    /// A server ended.
-    #[error("serve the API")]
-    Serve(#[source] io::Error),
-}
-
-/// Where the API is served.
-#[derive(Debug)]
-pub struct Doors {
-    /// With TLS.
-    pub https: TcpListener,
-    /// Without; only redirects.
-    pub http: Option<TcpListener>,
-    /// The local socket.
-    pub local: Option<UnixListener>,
-}
-
-impl Doors {
-    /// The ports 443 and 80 of every address, and `<run>/api.sock`. A
-    /// supervisor that was just replaced may hold them a moment longer.
-    pub async fn open(run: &Path) -> Result<Self, Error> {
-        Ok(Doors {
-            https: port(443).await?,
-            http: match port(80).await {
-                Ok(listener) => Some(listener),
-                Err(error) => {
-                    tracing::warn!("no redirect to HTTPS: {}", crate::reconcile::chain(&error));
-                    None
-                }
-            },
-            local: Some(local_socket(&run.join("api.sock"))?),
-        })
-    }
-}
-
-/// How long a port that is taken is waited for.
-const PORT_PATIENCE: Duration = Duration::from_secs(20);
-
-async fn port(number: u16) -> Result<TcpListener, Error> {
-    // One socket takes both families, unless the kernel has no IPv6.
-    let any = [
-        SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), number),
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), number),
-    ];
-    let start = tokio::time::Instant::now();
-    loop {
-        let error = match TcpListener::bind(any[0]) {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => error,
-            Err(_) => match TcpListener::bind(any[1]) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => error,
-            },
-        };
-        if start.elapsed() > PORT_PATIENCE || error.kind() != io::ErrorKind::AddrInUse {
-            return Err(Error::Listen {
-                place: format!("port {number}"),
-                source: error,
-            });
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-/// A socket that only root can open, from the moment it has its name.
-pub fn local_socket(path: &Path) -> Result<UnixListener, Error> {
-    let open = || {
-        let hidden = path.with_extension("new");
-        for old in [&hidden, path] {
-            match std::fs::remove_file(old) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        let listener = UnixListener::bind(&hidden)?;
-        std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600))?;
-        std::fs::rename(&hidden, path)?;
-        Ok(listener)
-    };
-    open().map_err(|source| Error::Listen {
-        place: path.display().to_string(),
-        source,
-    })
-}
-
-/// Connections that one worker holds at most. Streams and consoles hold one each.
-const CONNECTIONS: usize = 512;
-/// TLS handshakes under way in one worker at most.
-const HANDSHAKES: usize = 64;
-
-/// Serves until `stop` turns true.
-pub async fn run(app: App, doors: Doors, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
-    let config = app.certificate.server_config()?;
-    let run_directory = app.run.clone();
-    match app.store.site() {
-        Ok(Some(_)) => claim_code::forget(&run_directory).map_err(Error::Prepare)?,
-        Ok(None) => {
-            claim_code::ensure(&run_directory).map_err(Error::Prepare)?;
-        }
-        Err(error) => tracing::error!("{}", crate::reconcile::chain(&error)),
-    }
-    let shared = web::Data::new(Shared::new(app).map_err(Error::Prepare)?);
-    let feed = tokio::spawn(events::feed(shared.clone().into_inner(), stop.clone()));
-
-    let workers = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(2);
-    let data = shared.clone();
-    let mut network = HttpServer::new(move || service(data.clone(), Door::Network))
-        .workers(workers)
-        .max_connections(CONNECTIONS)
-        .max_connection_rate(HANDSHAKES)
-        .worker_max_blocking_threads(4)
-        .keep_alive(Duration::from_secs(75))
-        .client_request_timeout(Duration::from_secs(10))
-        .client_disconnect_timeout(Duration::from_secs(2))
-        .tls_handshake_timeout(Duration::from_secs(10))
-        .shutdown_timeout(2)
-        .disable_signals();
-    let listen = |place: &'static str| {
-        move |source| Error::Listen {
-            place: place.to_owned(),
-            source,
-        }
-    };
-    network = network
-        .listen_rustls_0_23(doors.https, config)
-        .map_err(listen("HTTPS"))?;
-    if let Some(http) = doors.http {
-        network = network.listen(http).map_err(listen("HTTP"))?;
-    }
-    let network = network.run();
-    let mut handles: Vec<ServerHandle> = vec![network.handle()];
-
-    let local = doors.local.map(|listener| {
-        let data = shared.clone();
-        HttpServer::new(move || service(data.clone(), Door::Local))
-            .workers(1)
-            .max_connections(64)
-            .worker_max_blocking_threads(2)
-            .shutdown_timeout(2)
-            .disable_signals()
-            .listen_uds(listener)
-            .map(HttpServer::run)
-    });
-    let local = local.transpose().map_err(listen("the local socket"))?;
-    handles.extend(local.as_ref().map(|server| server.handle()));
-
-    let ended = async {
-        match local {
-            Some(local) => tokio::try_join!(network, local).map(|_| ()),
-            None => network.await,
-        }
-    };
-    tokio::pin!(ended);
-    // Both arms are cancel-safe: the servers are pinned and polled again, a watch keeps its value.
-    let result = loop {
-        tokio::select! {
-            result = &mut ended => break result.map_err(Error::Serve),
-            changed = stop.changed() => if changed.is_err() || *stop.borrow() {
-                for handle in &handles {
-                    // Streams never end by themselves, so nobody is waited for.
-                    drop(handle.stop(false));
-                }
-                let grace = tokio::time::timeout(Duration::from_secs(5), &mut ended);
-                break grace.await.unwrap_or(Ok(())).map_err(Error::Serve);
-            },
-        }
-    };
-    feed.abort();
-    result
-}
-
-/// Which server an application is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
-    Network,
-    Local,
-}
-
-fn service(
-    shared: web::Data<Shared>,
-    door: Door,
-) -> actix_web::App<
-    impl ServiceFactory<
-        ServiceRequest,
-        Config = (),
-        Response = ServiceResponse<BoxBody>,
-        Error = actix_web::Error,
-        InitError = (),
-    >,
-> {
-    let mut app = actix_web::App::new()
-        .app_data(shared)
-        .app_data(web::PathConfig::default().error_handler(error::path))
-        .app_data(web::QueryConfig::default().error_handler(error::query));
-    if door == Door::Local {
-        app = app.app_data(Local);
-    }
-    // The last one is the outermost: it sees each request first and each answer last.
-    app.service(web::scope(ashlar_api::endpoint::BASE).configure(routes::plain))
-        .default_service(web::to(assets::serve))
-        .wrap(from_fn(auth::guard))
-        .wrap(Compress::default())
-        .wrap(from_fn(frame::frame))
 }

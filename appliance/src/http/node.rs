@@ -16,7 +16,7 @@ use ashlar_api::vm::VmPhase;
 use ashlar_api::{Bytes, NodeId, Page, Timestamp};
 use jiff::ToSpan;
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::auth::Caller;
@@ -271,11 +271,7 @@ async fn finish(
     what: &str,
 ) -> Answer {
     let record = shared.need::<NodeRecord>(id)?;
-    if id != shared.app.node {
-        return Err(
-            Failure::new(Code::WrongState, "this is another node").remedy("Ask that node itself.")
-        );
-    }
+    own(shared, id)?;
     if end.confirm != record.spec.name.as_str() {
         return Err(Failure::invalid(
             "confirm",
@@ -283,11 +279,64 @@ async fn finish(
         ));
     }
     shared.note(caller, Kind::Node, id, &record.spec.name, what);
+    ask(shared, word).await?;
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// How long the answer has to get away before the supervisor is killed.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// Starts the program of a node again
+///
+/// Virtual machines, volumes and networks go on; the API is away for a few
+/// seconds, and streams and consoles have to be opened again.
+#[utoipa::path(responses((status = 202)))]
+#[post("/nodes/{id}/restart-supervisor")]
+pub async fn restart_supervisor(
+    shared: web::Data<Shared>,
+    caller: Caller,
+    Id(id): Id<NodeId>,
+    _: web::Query<NoQuery>,
+) -> Answer {
+    let record = shared.need::<NodeRecord>(id)?;
+    own(&shared, id)?;
+    // Init kills this very process, so it is asked when the answer is on its way;
+    // whether it is there to be asked is found out before.
+    ask(&shared, "status").await?;
+    let what = "starts its program again";
+    shared.note(&caller, Kind::Node, id, &record.spec.name, what);
+    tokio::spawn(async move {
+        tokio::time::sleep(LAST_WORD).await;
+        if let Err(failure) = ask(&shared, "restart-supervisor").await {
+            tracing::error!("{failure}");
+        }
+    });
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// Only this node can be ended from here.
+fn own(shared: &Shared, id: NodeId) -> Answer<()> {
+    if id == shared.app.node {
+        return Ok(());
+    }
+    Err(Failure::new(Code::WrongState, "this is another node").remedy("Ask that node itself."))
+}
+
+/// Says a word to init, and waits for its answer.
+async fn ask(shared: &Shared, word: &str) -> Answer<()> {
     let path = shared.app.run.join("init.sock");
     let ask = async {
         let mut socket = UnixStream::connect(&path).await?;
         socket.write_all(format!("{word}\n").as_bytes()).await?;
-        socket.shutdown().await
+        socket.shutdown().await?;
+        let mut line = String::new();
+        let mut answer = socket.take(LONGEST_ANSWER);
+        answer.read_to_string(&mut line).await?;
+        // `status` is answered with a document, everything else with `ok`.
+        match line.trim() {
+            line if line == "ok" || line.starts_with('{') => Ok(()),
+            line => Err(std::io::Error::other(line.to_owned())),
+        }
     };
     let asked = tokio::time::timeout(Duration::from_secs(5), ask).await;
     let asked = asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
@@ -295,6 +344,8 @@ async fn finish(
         tracing::error!("init cannot be asked for {word}: {error}");
         Failure::new(Code::Unavailable, "the node does not take the wish to end")
             .remedy("Press the power button of the machine.")
-    })?;
-    Ok(HttpResponse::Accepted().finish())
+    })
 }
+
+/// How much of an answer of init is read.
+const LONGEST_ANSWER: u64 = 4096;

@@ -4,8 +4,8 @@ use actix_web::web;
 use utoipa_actix_web::service_config;
 
 use super::{
-    certificate, claim, drive, events, fault, history, image, job, link, network, node, openapi,
-    pool, service, session, site, token, user, vm, volume,
+    certificate, claim, drive, events, fault, history, image, job, link, metrics, network, node,
+    openapi, pool, service, session, site, token, user, vm, volume,
 };
 
 macro_rules! routes {
@@ -29,7 +29,8 @@ routes! {
     user::list, user::create, user::read, user::replace, user::delete, user::password,
     site::read, site::replace,
     certificate::read, certificate::replace, certificate::renew,
-    node::list, node::read, node::replace, node::metrics, node::confirm, node::restart, node::power_off,
+    node::list, node::read, node::replace, node::metrics, node::confirm, node::restart, node::power_off, node::restart_supervisor,
+    metrics::read,
     link::list, drive::list, service::list,
     pool::list, pool::create, pool::read, pool::delete,
     volume::list, volume::create, volume::read, volume::replace, volume::delete,

@@ -92,6 +92,8 @@ pub const RULES: &[Rule] = rules! {
     POST   "/nodes/{id}/confirm" administrator;
     POST   "/nodes/{id}/restart" administrator;
     POST   "/nodes/{id}/power-off" administrator;
+    POST   "/nodes/{id}/restart-supervisor" administrator;
+    GET    "/metrics" viewer;
     GET    "/links" viewer;
     GET    "/drives" viewer;
     GET    "/services" viewer;
