@@ -36,7 +36,7 @@ endpoints! {
     POOLS = "/pools";
     /// Volumes.
     VOLUMES = "/volumes";
-    /// Images; `PUT …/{id}/content` with `Content-Range` sends bytes.
+    /// Images; `PUT …/{id}/content` with `Content-Range` sends bytes, `HEAD …/{id}/content` says how many are held.
     IMAGES = "/images";
     /// Networks.
     NETWORKS = "/networks";

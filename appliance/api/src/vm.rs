@@ -243,7 +243,11 @@ impl Check for VmSpec {
             "memory",
             "between 64 MiB and 4 TiB",
         );
-        f.require(self.memory.0 % Bytes::MIB == 0, "memory", "whole mebibytes");
+        f.require(
+            self.memory.0.is_multiple_of(Bytes::MIB),
+            "memory",
+            "whole mebibytes",
+        );
         f.require(self.disks.len() <= 16, "disks", "at most 16 disks");
         for (i, disk) in self.disks.iter().enumerate() {
             match disk {

@@ -19,6 +19,8 @@ use ashlar_api::{FieldError, Problem};
 
 use crate::state::command::Refusal;
 use crate::state::{ProposeError, StateError};
+use crate::storage::UploadError;
+use crate::vm::ConsoleError;
 
 /// The content type of every error.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -181,6 +183,54 @@ impl From<ProposeError> for Failure {
             }
             ProposeError::TimedOut => Failure::new(Code::TimedOut, title)
                 .remedy("Look whether it came into force before you try again."),
+        }
+    }
+}
+
+impl From<UploadError> for Failure {
+    fn from(error: UploadError) -> Self {
+        let title = error.to_string();
+        match error {
+            UploadError::NoSuchImage => Failure::new(Code::NotFound, title)
+                .remedy("It may have been deleted; read the list again."),
+            UploadError::NotReceiving => Failure::new(Code::WrongState, title)
+                .remedy("Make a new image, and send the bytes there."),
+            UploadError::WrongOffset { held } => Failure::new(Code::WrongState, title)
+                .remedy("The header Upload-Offset says where to go on.")
+                .header(super::reply::UPLOAD_OFFSET, held),
+            UploadError::TooLong => Failure::invalid(
+                "Content-Range",
+                "bytes inside the size that the image was made with",
+            ),
+            UploadError::NoLibrary => Failure::new(Code::Unavailable, title)
+                .remedy("Look at the pool that keeps the images, then try again."),
+            UploadError::NoSpace => Failure::new(Code::NoSpace, title)
+                .remedy("Delete images or volumes that nobody needs; what was sent is kept."),
+            UploadError::Busy => Failure::new(Code::Unavailable, title).remedy(
+                "Wait for the other one to end, or for a minute if it was lost, then try again.",
+            ),
+            UploadError::Source(source) => Failure::new(Code::Malformed, title)
+                .detail(source.to_string())
+                .remedy("What came is kept; send the rest."),
+            UploadError::Io(_) => Failure::internal("keep the bytes of an image", &error),
+        }
+    }
+}
+
+impl From<ConsoleError> for Failure {
+    fn from(error: ConsoleError) -> Self {
+        let title = error.to_string();
+        match error {
+            ConsoleError::NoSuchVm => Failure::new(Code::NotFound, title)
+                .remedy("It may have been deleted; read the list again."),
+            ConsoleError::NotRunning => {
+                Failure::new(Code::WrongState, title).remedy("Start it first.")
+            }
+            ConsoleError::Failed { .. } => {
+                tracing::warn!("a console: {}", crate::reconcile::chain(&error));
+                Failure::new(Code::Unavailable, title)
+                    .remedy("Try again. If it goes on, the log of the node says why.")
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use actix_web::{delete, get, post, put, web};
 use ashlar_api::image::{Image, ImagePhase, ImageSource, ImageSpec};
 use ashlar_api::job::{Kind, Verb};
-use ashlar_api::{Condition, ImageId, JobId, Page, Timestamp, endpoint};
+use ashlar_api::{Bytes, Condition, ImageId, JobId, Page, Timestamp, endpoint};
 use uuid::Uuid;
 
 use super::auth::Caller;
@@ -28,6 +28,12 @@ pub fn view(shared: &Shared, record: ImageRecord) -> Image {
         Phase::Preparing => {
             if status.phase != ImagePhase::Checking {
                 status.phase = ImagePhase::Receiving;
+            }
+            // What is seen is some seconds old; a client that goes on needs the very byte.
+            if let (ImageSource::Upload { .. }, Ok(held)) =
+                (&record.spec.source, shared.app.uploads.held(record.id))
+            {
+                status.received = Bytes(held);
             }
         }
         Phase::Ready => status.phase = ImagePhase::Ready,

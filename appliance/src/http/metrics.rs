@@ -9,6 +9,7 @@ use std::fmt::{Display, Write};
 use actix_web::http::header;
 use actix_web::{HttpResponse, get, web};
 use ashlar_api::event::Severity;
+use ashlar_api::metrics::VmSample;
 use ashlar_api::vm::VmPhase;
 
 use super::Shared;
@@ -190,6 +191,9 @@ fn phase(phase: VmPhase) -> &'static str {
     }
 }
 
+/// What a gauge says of a machine's load.
+type OfLoad = fn(&VmSample) -> f64;
+
 fn vms(shared: &Shared, text: &mut Exposition) -> Answer<()> {
     let seen = shared.app.seen.vm.borrow().vms.clone();
     let (mut phases, mut loads) = (Vec::new(), Vec::new());
@@ -204,11 +208,11 @@ fn vms(shared: &Shared, text: &mut Exposition) -> Answer<()> {
         loads.extend(status.load.map(|load| (name, load)));
     }
     text.gauge("vm_phase", "Where a machine's life stands.", phases);
-    let each = |of: fn(&ashlar_api::metrics::VmSample) -> f64| {
+    let each = |of: OfLoad| {
         let value = |(name, load): &(String, _)| (vec![("vm", name.clone())], of(load));
         loads.iter().map(value).collect::<Vec<_>>()
     };
-    let gauges: [(&str, &str, fn(&ashlar_api::metrics::VmSample) -> f64); 6] = [
+    let gauges: [(&str, &str, OfLoad); 6] = [
         (
             "vm_cpu_ratio",
             "Busy share of the machine's processors.",

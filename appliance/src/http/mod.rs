@@ -19,8 +19,10 @@
 //! ```text
 //!   let certificate = http::tls::Certificate::open(state/tls, name, addresses)?;
 //!   let health = Health::open(state)?;
-//!   tokio::spawn(health::run(health.clone(), health::Sources { .. }, stopped.clone()));
-//!   let api = http::serve(http::App { .. }, http::Ports::default(), stopped)?;
+//!   tokio::spawn(health::run(health.clone(), health::Sources { certificate: certificate.watch(), .. }, stopped.clone()));
+//!   let uploads = storage::Uploads::new(store, storage_status, storage_waker);
+//!   let (vms, consoles) = vm::VmDomain::new(..);
+//!   let api = http::serve(http::App { uploads, consoles, .. }, http::Ports::default(), stopped)?;
 //!   ...                                     the screen: http::claim_code::read(run), none once there is an owner;
 //!   api.ended().await;                      certificate.fingerprint(); health.faults(), health.watch_faults()
 //! ```
@@ -33,6 +35,8 @@ pub mod auth;
 pub mod certificate;
 pub mod claim;
 pub mod claim_code;
+pub mod console;
+pub mod content;
 pub mod drive;
 pub mod error;
 pub mod events;
@@ -80,6 +84,8 @@ use crate::reconcile::progress::Board;
 use crate::state::command::Command;
 use crate::state::schema::Record;
 use crate::state::{Store, query};
+use crate::storage::Uploads;
+use crate::vm::Consoles;
 use auth::Caller;
 use request::{ChangeQuery, ListQuery};
 use tls::Certificate;
@@ -97,6 +103,10 @@ pub struct App {
     pub board: Board,
     /// Load, faults and history.
     pub health: Health,
+    /// Takes the bytes of images.
+    pub uploads: Uploads,
+    /// Screens and serial lines of machines.
+    pub consoles: Consoles,
     /// The certificate.
     pub certificate: Certificate,
     /// This node.
@@ -119,6 +129,8 @@ pub struct Shared {
     pub app: App,
     /// Passwords, and how often somebody may try.
     pub gate: gate::Gate,
+    /// How many consoles may be open.
+    pub places: console::Places,
     /// What streams tell.
     pub feed: events::Feed,
     /// Changes with every start of the supervisor.
@@ -132,6 +144,7 @@ impl Shared {
         let instance = auth::random_hex()?.chars().take(16).collect::<String>();
         Ok(Shared {
             gate: gate::Gate::new()?,
+            places: console::Places::default(),
             feed: events::Feed::new(&instance),
             instance,
             document: OnceLock::new(),

@@ -106,7 +106,7 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
         Verdict::Methods(_) | Verdict::Nothing => None,
     };
     let open = access == Some(Access::Open);
-    let changes = method != "get";
+    let changes = !matches!(method, "get" | "head");
     let security = match (open, changes) {
         (true, _) => json!([]),
         (false, true) => json!([{ "session": [], "csrf": [] }, { "token": [] }]),
@@ -160,7 +160,7 @@ fn takes_condition(path: &str, method: &str) -> bool {
 /// Adds every refusal that is possible, and what succeeds without changing anything.
 fn answers(path: &str, method: &str, open: bool, operation: &mut Map<String, Value>) {
     let body = operation.contains_key("requestBody");
-    let changes = method != "get";
+    let changes = !matches!(method, "get" | "head");
     let socket = path.ends_with("/vnc") || path.ends_with("/serial");
     let mut refused: Vec<u16> = vec![422, 500];
     if !open {
@@ -244,9 +244,7 @@ fn describe(status: &str, response: &mut Value) {
     if matches!(status, "201" | "202") {
         response["headers"]["Link"] =
             text("The jobs that do the work: `</api/v1/jobs/ID>; rel=\"job\"`.");
-        for header in ["Link"] {
-            response["headers"][header]["required"] = json!(false);
-        }
+        response["headers"]["Link"]["required"] = json!(false);
     }
 }
 

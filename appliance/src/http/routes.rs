@@ -4,8 +4,8 @@ use actix_web::web;
 use utoipa_actix_web::service_config;
 
 use super::{
-    certificate, claim, drive, events, fault, history, image, job, link, metrics, network, node,
-    openapi, pool, service, session, site, token, user, vm, volume,
+    certificate, claim, console, content, drive, events, fault, history, image, job, link, metrics,
+    network, node, openapi, pool, service, session, site, token, user, vm, volume,
 };
 
 macro_rules! routes {
@@ -34,9 +34,9 @@ routes! {
     link::list, drive::list, service::list,
     pool::list, pool::create, pool::read, pool::delete,
     volume::list, volume::create, volume::read, volume::replace, volume::delete,
-    image::list, image::create, image::read, image::replace, image::delete,
+    image::list, image::create, image::read, image::replace, image::delete, content::write, content::offset,
     network::list, network::create, network::read, network::replace, network::delete,
-    vm::list, vm::create, vm::read, vm::replace, vm::delete, vm::metrics, vm::act,
+    vm::list, vm::create, vm::read, vm::replace, vm::delete, vm::metrics, console::screenshot, console::vnc, console::serial, vm::act,
     job::list, job::read, job::cancel,
     fault::list, history::list, events::stream,
 }

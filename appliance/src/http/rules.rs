@@ -112,6 +112,8 @@ pub const RULES: &[Rule] = rules! {
     GET    "/images/{id}" viewer;
     PUT    "/images/{id}" administrator;
     DELETE "/images/{id}" administrator;
+    PUT    "/images/{id}/content" administrator;
+    HEAD   "/images/{id}/content" administrator;
     GET    "/networks" viewer;
     POST   "/networks" administrator;
     GET    "/networks/{id}" viewer;
@@ -124,6 +126,9 @@ pub const RULES: &[Rule] = rules! {
     PUT    "/vms/{id}" administrator;
     DELETE "/vms/{id}" administrator;
     GET    "/vms/{id}/metrics" viewer;
+    GET    "/vms/{id}/screenshot" operator;
+    GET    "/vms/{id}/vnc" operator;
+    GET    "/vms/{id}/serial" operator;
     POST   "/vms/{id}/{action}" operator;
 
     GET    "/jobs" viewer;

@@ -52,7 +52,6 @@ const STILL_MEANT: Duration = Duration::from_secs(300);
 /// So many ends in a row, each soon after the start, are called a loop.
 const LOOP: u32 = 3;
 
-
 /// What is wanted of a machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wish {

@@ -2,6 +2,7 @@
 
 mod nonsense;
 mod servers;
+mod upload;
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -17,10 +18,13 @@ use uuid::Uuid;
 use super::{App, Handle, Ports, serve, tls};
 use crate::health::Health;
 use crate::health::seen::Seen;
+use crate::reconcile::Waker;
 use crate::reconcile::progress::Board;
 use crate::state::Store;
 use crate::state::command::Command;
 use crate::state::schema::NodeRecord;
+use crate::storage::{self, Uploads};
+use crate::vm::{Place, VmDomain};
 
 /// An API that is being served, and a client of it.
 pub struct Rig {
@@ -36,6 +40,13 @@ pub struct Rig {
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("[::]:0").unwrap();
     listener.local_addr().unwrap().port()
+}
+
+pub fn client() -> reqwest::ClientBuilder {
+    Client::builder()
+        .danger_accept_invalid_certs(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(30))
 }
 
 pub async fn app(folder: &TempDir) -> App {
@@ -55,19 +66,35 @@ pub async fn app(folder: &TempDir) -> App {
         node: Box::new(record),
     };
     store.propose("ashlar", known).await.unwrap();
+    let boot = BootId::from(Uuid::now_v7());
+    let (waker, status) = (Waker::default(), watch::Sender::default());
+    let vm = status.subscribe();
+    let place = Place {
+        root: folder.path().to_owned(),
+        ..Place::default()
+    };
+    let (_, consoles) = VmDomain::new(store.clone(), node, boot, place, waker.clone(), status);
+    let library = folder.path().join("library");
+    std::fs::create_dir(&library).unwrap();
+    let storage = watch::Sender::new(storage::Status {
+        library: Some(library),
+        ..storage::Status::default()
+    });
     App {
+        uploads: Uploads::new(store.clone(), storage.subscribe(), waker),
+        consoles,
         store,
         seen: Seen {
             network: watch::Sender::default().subscribe(),
-            storage: watch::Sender::default().subscribe(),
-            vm: watch::Sender::default().subscribe(),
+            storage: storage.subscribe(),
+            vm,
             service: watch::Sender::default().subscribe(),
         },
         board: Board::default(),
         health: Health::open(folder.path()).unwrap(),
         certificate: tls::Certificate::open(&folder.path().join("tls"), "ashlar-1", &[]).unwrap(),
         node,
-        boot: BootId::from(Uuid::now_v7()),
+        boot,
         booted_at: Timestamp::now(),
         run: folder.path().to_owned(),
     }
@@ -83,12 +110,7 @@ impl Rig {
         };
         let (stop, stopped) = watch::channel(false);
         let handle = serve(app.clone(), ports, stopped).unwrap();
-        let client = Client::builder()
-            .danger_accept_invalid_certs(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(30))
-            .build()
-            .unwrap();
+        let client = client().build().unwrap();
         let rig = Rig {
             app,
             ports,
