@@ -4,11 +4,12 @@ use std::path::Path;
 
 use ashlar_api::NodeId;
 
-use super::children::{Children, Places};
+use super::children::Places;
 use super::eyes::Eyes;
 use super::netlink::Netlink;
 use super::plan::Step;
 use super::{Error, dhcp};
+use crate::reconcile::children::Children;
 use crate::state::command::{Command, Refusal};
 use crate::state::schema::MANAGEMENT_BRIDGE;
 use crate::state::{ProposeError, Store};
@@ -40,7 +41,12 @@ pub async fn apply(hands: Hands<'_>, step: Step) -> Result<(), Error> {
         Step::RevertNode => propose(hands.store, Command::RevertNode { id: hands.node }).await?,
         Step::ForgetNetwork(id) => propose(hands.store, Command::ForgetNetwork { id }).await?,
         Step::StopService(name) => hands.children.stop(&name).await?,
-        Step::StartService(service) => hands.children.start(&service)?,
+        Step::StartService(service) => {
+            let launch = |directory: &Path| hands.places.launch(&service, directory);
+            hands
+                .children
+                .start(&service.name(), &service.fingerprint(), launch)?;
+        }
         Step::DropLease(link) => fs::remove_file(&dhcp::file(&hands.places.dhcp(), &link))?,
         Step::DeleteRoute(route) => netlink.delete_route(&route).await?,
         Step::DeleteAddress(address) => netlink.delete_address(&address).await?,

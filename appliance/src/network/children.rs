@@ -1,29 +1,12 @@
-//! Starts, finds and ends the children of the network.
-//!
-//! A child lives in its own control group and outlives the supervisor. The
-//! group says whether it runs; a file beside it says what it was started with.
-//! Nothing about a child is remembered in memory that could be looked up, but
-//! for how often it ended too soon: one that can not stay up is started at
-//! growing intervals.
-//!
-//! ```text
-//!  /sys/fs/cgroup/service/<name>           runs?
-//!  /run/ashlar/service/<name>/fingerprint  with what
-//!  /run/ashlar/log/<name>.log              what it said
-//! ```
+//! What the children of the network are started with, and where their files are.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use nix::sys::signal::Signal;
 
 use super::dhcp;
-use super::service::{self, Service};
-use crate::reconcile::Waker;
-use crate::sys::cgroup::{Cgroup, CgroupError};
-use crate::sys::child::{ChildError, Launch};
+use super::service::Service;
+use crate::reconcile::children::Home;
+use crate::sys::child::Launch;
 use crate::sys::fs::{self, FsError};
 
 /// Where the files of this domain are.
@@ -51,6 +34,13 @@ impl Default for Places {
 }
 
 impl Places {
+    /// Where the children are.
+    pub fn home(&self) -> Home {
+        Home {
+            run: self.run.clone(),
+            groups: self.groups.clone(),
+        }
+    }
     /// The name servers' file.
     pub fn resolv_conf(&self) -> PathBuf {
         self.run.join("resolv.conf")
@@ -61,7 +51,7 @@ impl Places {
     }
     /// The files of a child.
     pub fn service(&self, name: &str) -> PathBuf {
-        self.run.join("service").join(name)
+        self.home().service(name)
     }
     /// Who has which address of a network.
     pub fn leases(&self, name: &str) -> PathBuf {
@@ -71,217 +61,42 @@ impl Places {
     pub fn uplink(&self) -> PathBuf {
         self.state.join("uplink")
     }
-    fn fingerprint(&self, name: &str) -> PathBuf {
-        self.service(name).join("fingerprint")
-    }
-    fn log(&self, name: &str) -> PathBuf {
-        self.run.join("log").join(format!("{name}.log"))
-    }
-}
 
-/// Why a child is not as it should be.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// Its control group failed.
-    #[error("the control group of {name} failed")]
-    Group {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: CgroupError,
-    },
-    /// Its files could not be written.
-    #[error("cannot write the files of {name}")]
-    Files {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: FsError,
-    },
-    /// The link to our own binary could not be made.
-    #[error("cannot make the link {} to this program", .path.display())]
-    Hook {
-        /// The link.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It did not start.
-    #[error("{name} did not start")]
-    Start {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: ChildError,
-    },
-    /// It ended too soon too often to be started now.
-    #[error("{name} ended by itself; it is started again in {} s. Its last words: {words}", .rest.as_secs() + 1)]
-    Resting {
-        /// Its name.
-        name: String,
-        /// How long yet.
-        rest: Duration,
-        /// The last line of its log.
-        words: String,
-    },
-}
-
-/// A child that runs longer than this is well.
-const WELL: Duration = Duration::from_secs(30);
-/// The rest after the first early end; doubles up to [`LONGEST`].
-const REST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(60);
-/// How long a child has to end by itself.
-const GRACE: Duration = Duration::from_secs(3);
-/// Where its log is cut.
-const LOG: u64 = 256 << 10;
-
-#[derive(Debug)]
-struct Start {
-    at: Instant,
-    early: u32,
-}
-
-/// The children.
-#[derive(Debug)]
-pub struct Children {
-    places: Places,
-    waker: Waker,
-    starts: HashMap<String, Start>,
-    watched: HashMap<String, tokio::task::JoinHandle<()>>,
-}
-
-impl Children {
-    /// Knows of none yet.
-    pub fn new(places: Places, waker: Waker) -> Children {
-        Children {
-            places,
-            waker,
-            starts: HashMap::new(),
-            watched: HashMap::new(),
-        }
-    }
-
-    fn group(&self, name: &str) -> Result<Cgroup, ServiceError> {
-        Cgroup::named(self.places.groups.join(name)).map_err(failed(name))
-    }
-
-    /// Those that run: name and fingerprint. From now on the domain is woken when one ends.
-    pub fn running(&mut self) -> Result<BTreeMap<String, String>, ServiceError> {
-        let groups = Cgroup::named(&self.places.groups).map_err(failed("the network"))?;
-        let mut running = BTreeMap::new();
-        for name in groups.children() {
-            if !service::is_ours(&name) {
-                continue;
-            }
-            let processes = groups.child(&name).processes().map_err(failed(&name))?;
-            if processes.is_empty() {
-                continue;
-            }
-            let fingerprint = std::fs::read_to_string(self.places.fingerprint(&name));
-            running.insert(name.clone(), fingerprint.unwrap_or_default());
-            let watched = self.watched.get(&name);
-            if watched.is_none_or(tokio::task::JoinHandle::is_finished) {
-                let waker = self.waker.clone();
-                let task = tokio::spawn(async move {
-                    for process in processes {
-                        // An error means that it can not be watched; then it counts as ended and is looked at.
-                        let _ = process.wait().await;
-                    }
-                    waker.wake();
-                });
-                self.watched.insert(name, task);
-            }
-        }
-        Ok(running)
-    }
-
-    /// Starts a child, unless it has to rest.
-    pub fn start(&mut self, service: &Service) -> Result<(), ServiceError> {
-        let name = service.name();
-        let log = self.places.log(&name);
-        self.may_start(&name, &log)?;
-        let group = self.group(&name)?;
-        group.create().map_err(failed(&name))?;
-        let files = |source| ServiceError::Files {
-            name: name.clone(),
-            source,
-        };
-        let directory = self.places.service(&name);
-        fs::create_directory(&directory).map_err(files)?;
-        fs::create_directory(&self.places.run.join("log")).map_err(files)?;
-        fs::trim_log(&log, LOG).map_err(files)?;
-        let launch = match service {
+    /// Writes what a child needs into its folder, and says how it is started.
+    pub fn launch(&self, service: &Service, directory: &Path) -> Result<Launch, FsError> {
+        match service {
             Service::DhcpClient {
                 link,
                 mac,
                 hostname,
             } => {
-                fs::create_directory(&self.places.dhcp()).map_err(files)?;
+                fs::create_directory(&self.dhcp())?;
                 let hook = self.hook()?;
-                Launch::new("/usr/bin/busybox")
+                Ok(Launch::new("/usr/bin/busybox")
                     .args(dhcp::arguments(link, hostname, &hook))
                     .env(dhcp::MAC_VARIABLE, mac.to_string())
-                    .env(dhcp::DIRECTORY_VARIABLE, self.places.dhcp())
+                    .env(dhcp::DIRECTORY_VARIABLE, self.dhcp()))
             }
             Service::Dnsmasq(server) => {
                 let path = directory.join("dnsmasq.conf");
-                let text =
-                    server.configuration(&self.places.resolv_conf(), &self.places.leases(&name));
-                fs::write_atomic(&path, text.as_bytes(), 0o644).map_err(files)?;
+                let leases = self.leases(&service.name());
+                let text = server.configuration(&self.resolv_conf(), &leases);
+                fs::write_atomic(&path, text.as_bytes(), 0o644)?;
                 let mut argument = std::ffi::OsString::from("--conf-file=");
                 argument.push(&path);
-                Launch::new("/usr/sbin/dnsmasq")
+                Ok(Launch::new("/usr/sbin/dnsmasq")
                     .arg("--keep-in-foreground")
-                    .arg(argument)
+                    .arg(argument))
             }
-        };
-        launch
-            .cgroup(group.path())
-            .log(log)
-            .spawn()
-            .map_err(|source| ServiceError::Start {
-                name: name.clone(),
-                source,
-            })?;
-        let fingerprint = service.fingerprint();
-        let path = self.places.fingerprint(&name);
-        fs::write_atomic(&path, fingerprint.as_bytes(), 0o600).map_err(files)
+        }
     }
 
-    /// Notes a start, or says how long the child has to rest yet.
-    fn may_start(&mut self, name: &str, log: &Path) -> Result<(), ServiceError> {
-        let now = Instant::now();
-        let Some(start) = self.starts.get_mut(name) else {
-            let start = Start { at: now, early: 0 };
-            self.starts.insert(name.to_owned(), start);
-            return Ok(());
-        };
-        let ran = now.duration_since(start.at);
-        if ran > WELL.max(rest(start.early)) {
-            *start = Start { at: now, early: 0 };
-            return Ok(());
-        }
-        let rest = rest(start.early);
-        if ran < rest {
-            let words = fs::tail(log, 1).unwrap_or_default().pop();
-            return Err(ServiceError::Resting {
-                name: name.to_owned(),
-                rest: rest - ran,
-                words: words.unwrap_or_else(|| "none".to_owned()),
-            });
-        }
-        start.at = now;
-        start.early += 1;
-        Ok(())
-    }
-
-    /// The script of the DHCP client.
-    fn hook(&self) -> Result<PathBuf, ServiceError> {
-        if let Some(hook) = &self.places.hook {
+    /// What the DHCP client calls.
+    fn hook(&self) -> Result<PathBuf, FsError> {
+        if let Some(hook) = &self.hook {
             return Ok(hook.clone());
         }
-        let path = self.places.dhcp().join(dhcp::HOOK);
+        let path = self.dhcp().join(dhcp::HOOK);
         let link = || {
             let program = std::env::current_exe()?;
             if std::fs::read_link(&path).is_ok_and(|target| target == program) {
@@ -295,53 +110,7 @@ impl Children {
         };
         match link() {
             Ok(()) => Ok(path),
-            Err(source) => Err(ServiceError::Hook { path, source }),
+            Err(source) => Err(FsError::Write { path, source }),
         }
-    }
-
-    /// Ends a child: asked first, killed after a grace. It may be started again at once.
-    pub async fn stop(&mut self, name: &str) -> Result<(), ServiceError> {
-        self.starts.remove(name);
-        if let Some(watcher) = self.watched.remove(name) {
-            watcher.abort();
-        }
-        let group = self.group(name)?;
-        let processes = group.processes().map_err(failed(name))?;
-        for process in &processes {
-            // One that can not be asked is killed below.
-            let _ = process.signal(Signal::SIGTERM);
-        }
-        let ended = async {
-            for process in &processes {
-                let _ = process.wait().await;
-            }
-        };
-        if tokio::time::timeout(GRACE, ended).await.is_err() {
-            group.kill().map_err(failed(name))?;
-            let killed = async {
-                for process in &processes {
-                    let _ = process.wait().await;
-                }
-            };
-            // What can not even be killed makes the removal below fail, and that says so.
-            let _ = tokio::time::timeout(GRACE, killed).await;
-        }
-        group.remove().map_err(failed(name))?;
-        fs::remove_file(&self.places.fingerprint(name)).map_err(|source| ServiceError::Files {
-            name: name.to_owned(),
-            source,
-        })
-    }
-}
-
-fn rest(early: u32) -> Duration {
-    REST.saturating_mul(2u32.saturating_pow(early.min(10)))
-        .min(LONGEST)
-}
-
-fn failed(name: &str) -> impl Fn(CgroupError) -> ServiceError {
-    move |source| ServiceError::Group {
-        name: name.to_owned(),
-        source,
     }
 }

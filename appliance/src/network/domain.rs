@@ -8,17 +8,18 @@ use ashlar_api::{NodeId, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::children::{Children, Places};
+use super::children::Places;
 use super::conflict::Conflicts;
 use super::events::Events;
 use super::eyes::Eyes;
 use super::netlink::{Netlink, NetlinkError};
 use super::observe::Observed;
 use super::plan::{self, Step};
-use super::service::Service;
+use super::service::{self, Service};
 use super::status::{self, Status};
 use super::want::{self, Desired, Network};
 use super::{Error, apply};
+use crate::reconcile::children::Children;
 use crate::reconcile::{Domain, Pass, Waker};
 use crate::state::Store;
 use crate::state::schema::{NetworkRecord, NodeRecord};
@@ -55,7 +56,7 @@ impl NetworkDomain {
             node,
             status,
             events: Events::listen(&waker),
-            children: Children::new(places.clone(), waker.clone()),
+            children: Children::new(places.home(), service::is_ours, waker.clone()),
             eyes: Eyes::new(places.clone()),
             conflicts: Conflicts::new(waker.clone()),
             places,
@@ -68,8 +69,8 @@ impl NetworkDomain {
     }
 
     /// Ends the children, when the machine is about to end. Links and addresses end with the kernel.
-    pub async fn take_down(places: Places) -> Vec<Error> {
-        let mut children = Children::new(places, Waker::default());
+    pub async fn take_down(places: &Places) -> Vec<Error> {
+        let mut children = Children::new(places.home(), service::is_ours, Waker::default());
         let mut errors = Vec::new();
         match children.running() {
             Ok(running) => {
@@ -220,6 +221,7 @@ impl Domain for NetworkDomain {
             networks: networks.collect(),
             links: status::links(observed),
             addresses: status::addresses(observed),
+            time_servers: status::time_servers(observed),
             pass: Some(pass.clone()),
             faults,
         });

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ashlar_api::network::LinkKind;
 
-use super::children::{Children, Places};
+use super::children::Places;
 use super::dhcp::{self, Word};
 use super::netlink::Netlink;
 use super::nft::{self, Listing};
@@ -15,6 +15,7 @@ use super::observe::{Link, Observed};
 use super::plan::is_network_bridge;
 use super::want::{FORWARD, accept_ra, no_ipv6};
 use super::{Error, dnsmasq};
+use crate::reconcile::children::Children;
 use crate::state::schema::MANAGEMENT_BRIDGE;
 use crate::sys::sysfs;
 

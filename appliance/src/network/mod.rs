@@ -39,13 +39,13 @@ pub mod want;
 #[cfg(test)]
 mod tests;
 
+use crate::reconcile::children::ServiceError;
 use crate::reconcile::{Retry, Retryable};
 use crate::state::{ProposeError, StateError};
 use crate::sys::command::CommandError;
 use crate::sys::fs::FsError;
 
 pub use self::children::Places;
-use self::children::ServiceError;
 pub use self::domain::NetworkDomain;
 use self::netlink::NetlinkError;
 pub use self::status::Status;

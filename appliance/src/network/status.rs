@@ -28,6 +28,8 @@ pub struct Status {
     pub networks: BTreeMap<NetworkId, NetworkStatus>,
     /// Addresses of the management network, those that users can use first.
     pub addresses: Vec<IpAddr>,
+    /// Time servers that DHCP names.
+    pub time_servers: Vec<IpAddr>,
     /// How the last pass went.
     pub pass: Option<Pass>,
     /// What is wrong.
@@ -81,6 +83,15 @@ pub fn addresses(observed: &Observed) -> Vec<IpAddr> {
     });
     addresses.dedup();
     addresses
+}
+
+/// Time servers that DHCP names, in its order.
+pub fn time_servers(observed: &Observed) -> Vec<IpAddr> {
+    let lease = observed.lease.as_ref();
+    lease
+        .into_iter()
+        .flat_map(|lease| lease.ntp.iter().copied().map(IpAddr::V4))
+        .collect()
 }
 
 /// What is seen of a network.

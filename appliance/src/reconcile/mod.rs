@@ -12,6 +12,7 @@
 //! it; what could not be done is status, and the loop tries again by itself:
 //! soon after a failure that may pass, else when something changes.
 
+pub mod children;
 pub mod progress;
 
 use std::error::Error;

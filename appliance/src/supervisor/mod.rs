@@ -138,7 +138,7 @@ async fn supervise() -> anyhow::Result<()> {
     let _ = stop.send(true);
     if ends {
         tracing::info!("the machine ends");
-        for error in network::NetworkDomain::take_down(places).await {
+        for error in network::NetworkDomain::take_down(&places).await {
             tracing::warn!("take the network down: {}", chain(&error));
         }
     }
