@@ -53,7 +53,7 @@ pub async fn apply(hands: Hands<'_>, step: Step) -> Result<(), Error> {
         Step::DeleteBridge(name) => netlink.delete_link(&name).await?,
         Step::ApplyFirewall(rules) => {
             rules.apply().await?;
-            hands.eyes.firewall_written();
+            hands.eyes.firewall_written(&rules).await?;
         }
         Step::SetSysctl { key, value } => set(&key, value)?,
         Step::CreateBridge { name, mac } => netlink.create_bridge(&name, mac).await?,

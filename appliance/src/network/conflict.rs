@@ -16,6 +16,13 @@ use crate::state::schema::MANAGEMENT_BRIDGE;
 use crate::sys::command::{CommandError, Tool};
 use crate::sys::pidfd::Exit;
 
+/// Waits after the first probes: the link may be coming up, and switches may hold frames back, when the address is set.
+const AT_FIRST: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+];
 /// Between two probes while all is well, and while it is not.
 const WELL: Duration = Duration::from_secs(300);
 const ILL: Duration = Duration::from_secs(20);
@@ -84,15 +91,20 @@ fn note(found: &Mutex<BTreeSet<Ipv4Addr>>, address: Ipv4Addr, taken: bool) -> bo
 }
 
 async fn probe(address: Ipv4Addr, found: Arc<Mutex<BTreeSet<Ipv4Addr>>>, waker: Waker) {
+    let mut at_first = AT_FIRST.into_iter();
     loop {
-        let taken = is_taken(address).await.unwrap_or_else(|error| {
+        let asked = is_taken(address).await;
+        if let Err(error) = &asked {
             tracing::debug!("cannot probe {address}: {error}");
-            false
-        });
-        if note(&found, address, taken) {
+        }
+        if note(&found, address, matches!(asked, Ok(true))) {
             waker.wake();
         }
-        tokio::time::sleep(if taken { ILL } else { WELL }).await;
+        let wait = match asked {
+            Ok(false) => at_first.next().unwrap_or(WELL),
+            Ok(true) | Err(_) => ILL,
+        };
+        tokio::time::sleep(wait).await;
     }
 }
 

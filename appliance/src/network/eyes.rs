@@ -29,7 +29,7 @@ pub struct Eyes {
     started: Instant,
     /// Since when, in seconds since the machine started, this knows of no lease and of no word of the client.
     silent: Option<u64>,
-    /// The firewall as it was listed when it was known to be as written.
+    /// The firewall as it was listed right after it was written.
     firewall: Option<Listing>,
 }
 
@@ -44,9 +44,12 @@ impl Eyes {
         }
     }
 
-    /// The firewall was written: what is listed next is as written.
-    pub fn firewall_written(&mut self) {
-        self.firewall = None;
+    /// The firewall was written just now: what is listed is what was meant, unless somebody added or removed a rule in
+    /// that very moment; then it is written again.
+    pub async fn firewall_written(&mut self, ruleset: &nft::Ruleset) -> Result<(), Error> {
+        let listed = nft::list().await?;
+        self.firewall = listed.filter(|listed| listed.rules == ruleset.rules());
+        Ok(())
     }
 
     /// Looks at everything.
@@ -107,18 +110,16 @@ impl Eyes {
         (None, now.saturating_sub(since) >= dhcp::PATIENCE.as_secs())
     }
 
-    /// The fingerprint in force, unless the rules were changed under it.
+    /// The fingerprint in force, unless the rules were changed under it. Rules that this process did not write are not
+    /// trusted: they may have been changed while nobody looked.
     async fn firewall(&mut self) -> Result<Option<String>, Error> {
-        let Some(listing) = nft::list().await? else {
-            self.firewall = None;
+        let Some(written) = &self.firewall else {
             return Ok(None);
         };
-        let known = self.firewall.get_or_insert_with(|| listing.clone());
-        if known.fingerprint != listing.fingerprint {
-            *known = listing.clone();
-        }
-        let untouched = known.digest == listing.digest;
-        Ok(listing.fingerprint.filter(|_| untouched))
+        let listed = nft::list().await?;
+        Ok(listed
+            .filter(|listed| listed == written)
+            .and_then(|listed| listed.fingerprint))
     }
 
     /// Who has which address, by network bridge.

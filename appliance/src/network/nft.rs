@@ -72,6 +72,11 @@ impl Ruleset {
         &self.text
     }
 
+    /// How many rules these are.
+    pub fn rules(&self) -> usize {
+        count(&self.text)
+    }
+
     /// Puts the rules in force, all or none.
     pub async fn apply(&self) -> Result<(), CommandError> {
         for check in [true, false] {
@@ -181,6 +186,8 @@ pub struct Listing {
     pub fingerprint: Option<String>,
     /// A digest of the rules as they are listed.
     pub digest: String,
+    /// How many rules there are.
+    pub rules: usize,
 }
 
 /// Looks at the table; nothing when there is none.
@@ -201,6 +208,15 @@ fn is_absent(stderr: &str) -> bool {
     stderr.contains("No such file or directory")
 }
 
+/// The rules in a text, as we write it and as it is listed: one a line, two tabs in; a chain's own line begins with
+/// its type.
+fn count(text: &str) -> usize {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("\t\t"))
+        .filter(|line| !line.starts_with("type "))
+        .count()
+}
+
 fn listing(text: &str) -> Listing {
     let fingerprint = text.lines().find_map(|line| {
         let quoted = line.trim().strip_prefix("comment \"")?;
@@ -209,5 +225,6 @@ fn listing(text: &str) -> Listing {
     Listing {
         fingerprint,
         digest: digest(text),
+        rules: count(text),
     }
 }
