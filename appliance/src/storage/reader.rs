@@ -213,10 +213,15 @@ pub async fn kill_all() -> Result<(), CgroupError> {
         return Ok(());
     }
     all.kill()?;
-    // Bounded: what hangs in the kernel does not write any more, and is left to it.
+    remove_when_empty(&all).await
+}
+
+/// Waits for the end of what was killed and removes its group. Bounded: what
+/// hangs in the kernel does not write any more, and is left to it.
+async fn remove_when_empty(group: &Cgroup) -> Result<(), CgroupError> {
     for _ in 0..50 {
-        if !all.is_populated() {
-            return all.remove();
+        if !group.is_populated() {
+            return group.remove();
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -263,7 +268,8 @@ impl Drop for Running {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let _ = tokio::time::timeout(GRACE, child.pidfd.wait()).await;
-                let _ = group.remove();
+                // It may stay behind, empty: the next start removes it.
+                let _ = remove_when_empty(&group).await;
             });
         }
     }
@@ -453,7 +459,7 @@ mod tests {
         }
         assert!(group.is_populated());
         reader.abort();
-        for _ in 0..200 {
+        for _ in 0..500 {
             if !group.exists() {
                 return;
             }
