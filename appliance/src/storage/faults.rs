@@ -181,7 +181,11 @@ fn of_pool(pool: &PoolRecord, desired: &Desired, observed: &Observed, faults: &m
         .library()
         .is_some_and(|library| library.id == pool.id);
     let usable = group.thin.as_ref().is_some_and(|thin| thin.active);
-    if is_library && usable && group.volume(LIBRARY).is_some() && observed.library.is_none() {
+    if is_library
+        && usable
+        && group.volume(LIBRARY).is_some()
+        && observed.usable_library(desired).is_none()
+    {
         tell(Story {
             code: "library-missing",
             severity: Severity::Warning,
@@ -293,7 +297,7 @@ fn of_volumes(desired: &Desired, observed: &Observed, faults: &mut Vec<Fault>) {
 }
 
 fn of_images(desired: &Desired, observed: &Observed, faults: &mut Vec<Fault>) {
-    if observed.library.is_none() {
+    if observed.usable_library(desired).is_none() {
         return;
     }
     for image in desired.images.iter().filter(|i| i.phase == Phase::Ready) {

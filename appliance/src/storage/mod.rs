@@ -36,6 +36,7 @@ mod qemu_img;
 mod reader;
 mod room;
 mod status;
+pub mod step;
 mod uploads;
 pub mod want;
 mod work;

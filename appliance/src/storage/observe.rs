@@ -136,6 +136,16 @@ impl Observed {
         self.drives.iter().find(|drive| drive.id == id)
     }
 
+    /// The library, when it is the one that is wanted. What is mounted in its
+    /// place, or nothing, is never written to: that could be the small file
+    /// system of the state.
+    pub fn usable_library(&self, desired: &Desired) -> Option<&Library> {
+        let wanted = desired.library_device()?;
+        self.library
+            .as_ref()
+            .filter(|library| library.device == wanted)
+    }
+
     /// The file of an image.
     pub fn file(&self, image: ImageId) -> ImageFile {
         self.library

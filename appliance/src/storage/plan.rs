@@ -21,183 +21,17 @@ use std::path::PathBuf;
 
 use ashlar_api::image::ImageSource;
 use ashlar_api::volume::BLOCK;
-use ashlar_api::{Bytes, ImageId, JobId, PoolId, VolumeId};
-use serde::Serialize;
+use ashlar_api::{Bytes, ImageId, PoolId};
 
 use super::lvm::Group;
-use super::observe::{Content, Observed, Work};
+use super::observe::{Content, Drive, Library, Observed, Work};
+pub use super::step::{Step, Subject};
 use super::want::Desired;
 use crate::state::command::Outcome;
-use crate::state::schema::{
-    ImageContent, ImageRecord, LIBRARY, Phase, PoolRecord, VolumeRecord, volume_group,
-};
+use crate::state::schema::{ImageContent, ImageRecord, LIBRARY, Phase, PoolRecord, VolumeRecord};
 
 /// The library's volume is as large as its pool, up to this: it takes only the room that its images need.
 const LARGEST_LIBRARY: Bytes = Bytes(16 * Bytes::TIB);
-
-/// What long work is done on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Subject {
-    /// A volume.
-    Volume(VolumeId),
-    /// An image.
-    Image(ImageId),
-}
-
-/// One thing to do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Step {
-    /// Ends long work, or forgets how it ended.
-    StopWork(Subject),
-    /// Tells the state that a pool was made, or could not be.
-    SettlePool {
-        /// The pool.
-        id: PoolId,
-        /// How it ended.
-        outcome: Outcome,
-    },
-    /// Tells the state that a volume was made, or could not be.
-    SettleVolume {
-        /// The volume.
-        id: VolumeId,
-        /// How it ended.
-        outcome: Outcome,
-    },
-    /// Tells the state that an image is complete, or can not be used.
-    SettleImage {
-        /// The image.
-        id: ImageId,
-        /// How it ended.
-        outcome: Outcome,
-        /// What was found in it.
-        content: Option<ImageContent>,
-    },
-    /// Takes the library out of the tree.
-    UnmountLibrary,
-    /// Removes the files of an image.
-    RemoveFiles(ImageId),
-    /// Removes a volume.
-    RemoveVolume {
-        /// Its group.
-        group: String,
-        /// Its name.
-        name: String,
-    },
-    /// Removes a volume group and empties its drives.
-    RemoveGroup {
-        /// Its name.
-        group: String,
-        /// Whether it has lost drives, which must be given up first.
-        partial: bool,
-    },
-    /// Makes the volume group of a pool, and its thin pool.
-    CreatePool {
-        /// The pool.
-        id: PoolId,
-        /// The drives.
-        drives: Vec<PathBuf>,
-        /// Those of them whose content is erased before.
-        erase: Vec<PathBuf>,
-    },
-    /// Makes the thin pool in the group of a pool.
-    CreateThin {
-        /// The pool.
-        id: PoolId,
-        /// Room in the group.
-        room: Bytes,
-    },
-    /// Makes the volumes of a group usable.
-    ActivateGroup(String),
-    /// Makes the device files of a group that are not there.
-    MakeFiles(String),
-    /// Makes the library's volume and its file system.
-    CreateLibrary {
-        /// Its group.
-        group: String,
-        /// Its size.
-        size: Bytes,
-        /// Whether an earlier attempt left a volume behind.
-        again: bool,
-    },
-    /// Puts the library into the tree.
-    MountLibrary {
-        /// Its device.
-        device: PathBuf,
-    },
-    /// Makes the library larger.
-    GrowLibrary {
-        /// Its group.
-        group: String,
-        /// Its size.
-        size: Bytes,
-    },
-    /// Makes an empty volume.
-    CreateVolume {
-        /// The volume.
-        id: VolumeId,
-        /// Its group.
-        group: String,
-        /// Its name.
-        name: String,
-        /// Its size.
-        size: Bytes,
-    },
-    /// Makes a volume and begins to fill it.
-    FillVolume {
-        /// The volume.
-        id: VolumeId,
-        /// Its group.
-        group: String,
-        /// Its name.
-        name: String,
-        /// Its size.
-        size: Bytes,
-        /// The image.
-        image: ImageId,
-        /// Whether an earlier attempt left a volume behind.
-        again: bool,
-        /// The job that hears of progress.
-        job: Option<JobId>,
-    },
-    /// Marks a volume as filled.
-    CompleteVolume {
-        /// Its group.
-        group: String,
-        /// Its name.
-        name: String,
-    },
-    /// Makes a volume larger.
-    GrowVolume {
-        /// Its group.
-        group: String,
-        /// Its name.
-        name: String,
-        /// Its size.
-        size: Bytes,
-    },
-    /// Begins to check an image whose bytes are all here.
-    CheckImage {
-        /// The image.
-        id: ImageId,
-        /// The job that hears of progress.
-        job: Option<JobId>,
-    },
-    /// Begins to fetch an image, then to check it.
-    FetchImage {
-        /// The image.
-        id: ImageId,
-        /// The job that hears of progress.
-        job: Option<JobId>,
-    },
-    /// Tells the state that an image is gone.
-    ForgetImage(ImageId),
-    /// Tells the state that a volume is gone.
-    ForgetVolume(VolumeId),
-    /// Tells the state that a pool is gone.
-    ForgetPool(PoolId),
-}
 
 /// What is to be done.
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
@@ -271,7 +105,8 @@ impl<'a> Plan<'a> {
             return;
         }
         let file = self.observed.file(image.id);
-        if file.partial.is_some() || file.whole.is_some() {
+        let is_there = file.partial.is_some() || file.whole.is_some();
+        if is_there && self.library().is_some() {
             self.step(Step::RemoveFiles(image.id));
         } else if image.phase == Phase::Deleting && self.library_is_seen_or_lost() {
             self.step(Step::ForgetImage(image.id));
@@ -282,8 +117,7 @@ impl<'a> Plan<'a> {
     /// mounted, or will not be again, because its group is not there or not whole.
     fn library_is_seen_or_lost(&self) -> bool {
         let pool = self.desired.library();
-        self.observed.library.is_some()
-            || !pool.is_some_and(|pool| self.whole_group(pool.id).is_some())
+        self.library().is_some() || !pool.is_some_and(|pool| self.whole_group(pool.id).is_some())
     }
 
     /// Removes a volume that is not wanted or could not be made.
@@ -323,7 +157,7 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        let files = self.observed.library.iter().flat_map(|l| &l.files);
+        let files = self.library().into_iter().flat_map(|l| &l.files);
         for (id, file) in files {
             let is_known = self.desired.images.iter().any(|image| image.id == *id);
             if !is_known && file.partial.is_some() && file.whole.is_none() {
@@ -332,22 +166,14 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The device of the library, when its pool can hold it.
-    fn library_device(&self) -> Option<PathBuf> {
-        let pool = self.desired.library()?;
-        Some(
-            PathBuf::from("/dev")
-                .join(volume_group(pool.id))
-                .join(LIBRARY),
-        )
+    /// The library, when files in it can be read and written.
+    fn library(&self) -> Option<&'a Library> {
+        self.observed.usable_library(self.desired)
     }
 
     /// Takes a library out of the tree that is not in the pool that keeps the images now.
     fn unmount_library(&mut self) {
-        let Some(library) = &self.observed.library else {
-            return;
-        };
-        if self.library_device().as_ref() != Some(&library.device) {
+        if self.observed.library.is_some() && self.library().is_none() {
             self.step(Step::UnmountLibrary);
         }
     }
@@ -447,11 +273,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn usable_drive(
-        &self,
-        pool: &PoolRecord,
-        id: &str,
-    ) -> Result<&'a super::observe::Drive, String> {
+    fn usable_drive(&self, pool: &PoolRecord, id: &str) -> Result<&'a Drive, String> {
         let observed = self.observed;
         let drive = observed
             .drive(id)
@@ -479,6 +301,12 @@ impl<'a> Plan<'a> {
             return Err(format!(
                 "the drive {name} (`{id}`) belongs to the storage pool `{}`",
                 holder.spec.name
+            ));
+        }
+        let taken = |step: &Step| matches!(step, Step::CreatePool { drives, .. } if drives.contains(&drive.path));
+        if self.steps.iter().any(taken) {
+            return Err(format!(
+                "another new storage pool takes the drive {name} (`{id}`)"
             ));
         }
         if drive.content != Content::Blank && !pool.erase.iter().any(|erased| erased == id) {
@@ -511,14 +339,8 @@ impl<'a> Plan<'a> {
             });
             return;
         };
-        let device = self.library_device();
-        let mounted = self
-            .observed
-            .library
-            .as_ref()
-            .map(|library| &library.device);
-        match device {
-            Some(device) if mounted != Some(&device) => self.step(Step::MountLibrary { device }),
+        match self.desired.library_device() {
+            Some(device) if self.library().is_none() => self.step(Step::MountLibrary { device }),
             _ if volume.size < size => self.step(Step::GrowLibrary { group: name, size }),
             _ => {}
         }
@@ -526,6 +348,10 @@ impl<'a> Plan<'a> {
 
     /// Makes a volume, and lets it grow.
     fn make_volume(&mut self, volume: &VolumeRecord) {
+        let pool = self.desired.pool(volume.spec.pool);
+        if !pool.is_some_and(|pool| pool.phase == Phase::Ready) {
+            return;
+        }
         let Some(group) = self.whole_group(volume.spec.pool) else {
             return;
         };
@@ -559,6 +385,12 @@ impl<'a> Plan<'a> {
             return self.step(Step::SettleVolume { id, outcome });
         }
         let Some(image) = volume.spec.image else {
+            if there.is_some() {
+                self.step(Step::RemoveVolume {
+                    group: group_name.clone(),
+                    name: name.clone(),
+                });
+            }
             return self.step(Step::CreateVolume {
                 id,
                 group: group_name,
@@ -579,7 +411,7 @@ impl<'a> Plan<'a> {
                 name,
             }),
             // The image can only be read while the library is there; until then the volume waits.
-            Some(Work::Done { .. }) | None if self.observed.library.is_some() => {
+            Some(Work::Done { .. }) | None if self.library().is_some() => {
                 self.step(Step::FillVolume {
                     id,
                     group: group_name,
@@ -618,7 +450,7 @@ impl<'a> Plan<'a> {
                 self.settle_image(id, Outcome::Done, Some(content.clone()));
             }
             Some(Work::Done { content: None }) | None => {
-                if self.observed.library.is_none() {
+                if self.library().is_none() {
                     return;
                 }
                 let file = self.observed.file(id);

@@ -58,8 +58,7 @@ pub fn status(desired: &Desired, observed: &Observed, faults: &[Fault]) -> Statu
         volumes: volumes.collect(),
         images: images.collect(),
         library: observed
-            .library
-            .as_ref()
+            .usable_library(desired)
             .map(|_| PathBuf::from(crate::state::schema::LIBRARY_PATH)),
         pass: None,
         faults: Vec::new(),

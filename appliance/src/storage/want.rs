@@ -2,6 +2,7 @@
 //! choose here: which pool keeps the images is the state machine's choice.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ashlar_api::job::JobState;
 use ashlar_api::vm::VmDisk;
@@ -9,7 +10,7 @@ use ashlar_api::{JobId, PoolId, VmId, VolumeId};
 use serde::{Deserialize, Serialize};
 
 use crate::state::schema::{
-    ImageRecord, JobRecord, PoolRecord, VmRecord, VolumeRecord, library_pool,
+    ImageRecord, JobRecord, LIBRARY, PoolRecord, VmRecord, VolumeRecord, library_pool, volume_group,
 };
 
 /// What is wanted.
@@ -77,6 +78,12 @@ impl Desired {
     /// The pool that keeps the images.
     pub fn library(&self) -> Option<&PoolRecord> {
         self.pool(library_pool(&self.pools)?)
+    }
+
+    /// The device of the library.
+    pub fn library_device(&self) -> Option<PathBuf> {
+        let group = volume_group(self.library()?.id);
+        Some(PathBuf::from("/dev").join(group).join(LIBRARY))
     }
 
     /// The job at work on an object.

@@ -213,7 +213,15 @@ pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
             again,
             ..
         } => {
-            assert!(machine.library.is_some() && desired.images.iter().any(|i| i.id == image));
+            assert!(machine.library.is_some());
+            if desired.images.iter().all(|i| i.id != image) {
+                let mut volumes = desired.volumes.iter_mut();
+                let volume = volumes.find(|v| v.id == id).expect("the volume");
+                volume.phase = settled(Outcome::Failed {
+                    message: "the image is not there any more".to_owned(),
+                });
+                return;
+            }
             if again {
                 remove(machine, &group, &name);
             }

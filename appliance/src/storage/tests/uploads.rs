@@ -134,7 +134,8 @@ async fn appends_where_the_held_bytes_end() {
     });
     let mut busy = false;
     for _ in 0..100 {
-        let attempt = uploads.write(image(), 900, SIZE, pieces(&[], false)).await;
+        // Refused before anything is waited for, so that it takes nobody's turn.
+        let attempt = uploads.write(image(), 0, SIZE, pieces(&[], false)).await;
         busy = matches!(attempt, Err(UploadError::Busy));
         if busy {
             break;
