@@ -17,6 +17,7 @@
 mod ending;
 mod facts;
 mod identity;
+mod parts;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,26 +26,35 @@ use std::time::Duration;
 use anyhow::Context;
 use ashlar_api::event::Severity;
 use ashlar_api::fault::Fault;
-use ashlar_api::node::{Addressing, Management, NodeSpec};
+use ashlar_api::node::{Management, NodeSpec};
 use ashlar_api::{Bytes, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
 
-use crate::reconcile::{Waker, chain, drive};
+use crate::health::seen::Seen;
+use crate::health::{self, Health};
+use crate::http::tls::Certificate;
+use crate::http::{self, App, claim_code};
+use crate::reconcile::chain;
 use crate::screen::{self, Facts, Intent};
 use crate::state::Store;
 use crate::state::command::Command;
 use crate::state::schema::NodeRecord;
-use crate::{network, sys};
+use crate::sys;
 
 use identity::Identity;
+use parts::Parts;
 
 /// The state partition.
 const STATE: &str = "/var/lib/ashlar";
+/// What lasts until the machine is switched off.
+const RUN: &str = "/run/ashlar";
 /// Where init puts what this process says.
 const LOG: &str = "/run/ashlar/log/supervisor.log";
 /// How often the screen's lines about load are made anew; the rest comes with events.
 const SCREEN_PACE: Duration = Duration::from_secs(15);
+/// How long changes are gathered before the screen is told.
+const BURST: Duration = Duration::from_millis(100);
 /// Threads for asynchronous work: it waits far more than it works.
 const THREADS: usize = 2;
 
@@ -104,45 +114,85 @@ async fn supervise() -> anyhow::Result<()> {
         .context("make this node known")?;
 
     let (stop, stopped) = watch::channel(false);
-    let network_waker = Waker::default();
-    let (network_status, network_seen) = watch::channel(network::Status::default());
-    let places = network::Places::default();
-    let domain = network::NetworkDomain::new(
-        store.clone(),
-        identity.node,
-        places.clone(),
-        network_waker.clone(),
-        network_status,
-    );
-    let network_loop = tokio::spawn(drive(domain, network_waker, store.watch(), stopped.clone()));
+    let parts = Parts::start(&store, &identity, &stopped);
+    let certificate = Certificate::open(
+        &Path::new(STATE).join("tls"),
+        identity.first_name.as_str(),
+        &[],
+    )
+    .context("prepare the certificate")?;
+    let health = Health::open(Path::new(STATE)).context("open the history")?;
+    let sources = health::Sources {
+        store: store.clone(),
+        seen: parts.seen.clone(),
+        certificate: certificate.watch(),
+        boot: identity.boot,
+        run: RUN.into(),
+        state: STATE.into(),
+    };
+    let app = App {
+        store: store.clone(),
+        seen: parts.seen.clone(),
+        board: parts.board.clone(),
+        consoles: parts.consoles.clone(),
+        uploads: parts.uploads.clone(),
+        health: health.clone(),
+        certificate: certificate.clone(),
+        node: identity.node,
+        boot: identity.boot,
+        booted_at: Timestamp::now()
+            .checked_sub(sys::proc::uptime())
+            .unwrap_or(Timestamp::UNIX_EPOCH),
+        run: RUN.into(),
+    };
+    let server =
+        http::serve(app, http::Ports::default(), stopped.clone()).context("serve the API")?;
+    let watcher = tokio::spawn(health::run(health.clone(), sources, stopped));
 
     let (facts, facts_seen) = watch::channel(Facts::default());
     let (intents, mut wanted) = mpsc::channel(4);
     let screens = screen::start(&facts_seen, &intents);
+    let view = View {
+        identity: &identity,
+        store: &store,
+        health: &health,
+        certificate: &certificate,
+    };
 
+    let mut seen = parts.seen.clone();
+    let mut revision = store.watch();
+    let mut faults = health.watch_faults();
     let ends = loop {
-        facts.send_replace(gather(&identity, &store, &network_seen.borrow()));
-        let mut revision = store.watch();
-        let mut network_seen = network_seen.clone();
+        // Marked as seen before they are read: what changes while they are read wakes the loop again.
+        seen.network.mark_unchanged();
+        seen.storage.mark_unchanged();
+        seen.vm.mark_unchanged();
+        revision.mark_unchanged();
+        faults.mark_unchanged();
+        facts.send_replace(view.gather(&seen));
         // Every arm is cancel-safe: watches keep their newest value, a message that was not taken stays in its queue,
         // a signal that was not seen is kept.
         tokio::select! {
             ends = ending::asked() => break ends.context("wait for a signal")?,
             Some(intent) = wanted.recv() => fulfil(intent, &store, &identity).await,
-            _ = network_seen.changed() => {}
+            _ = seen.network.changed() => {}
+            _ = seen.storage.changed() => {}
+            _ = seen.vm.changed() => {}
+            _ = faults.changed() => {}
             _ = revision.changed() => {}
             () = tokio::time::sleep(SCREEN_PACE) => {}
         }
+        // Changes come in bursts; one picture a burst is enough.
+        tokio::time::sleep(BURST).await;
     };
     // Nobody listening any more is no failure here.
     let _ = stop.send(true);
     if ends {
         tracing::info!("the machine ends");
-        for error in network::NetworkDomain::take_down(&places).await {
-            tracing::warn!("take the network down: {}", chain(&error));
-        }
+        parts.end().await;
     }
-    network_loop.abort();
+    server.ended().await;
+    watcher.abort();
     for screen in screens {
         screen.abort();
     }
@@ -226,36 +276,55 @@ async fn fulfil(intent: Intent, store: &Store, identity: &Identity) {
     }
 }
 
-/// What the screen tells now.
-fn gather(identity: &Identity, store: &Store, network: &network::Status) -> Facts {
-    let node = store.get::<NodeRecord>(identity.node).ok().flatten();
-    let addressing = node
-        .as_ref()
-        .map(|node| node.spec.management.ipv4.clone())
-        .unwrap_or_default();
-    let memory = sys::proc::Memory::read();
-    let mut faults = network.faults.clone();
-    faults.sort_by_key(|fault| std::cmp::Reverse(fault.severity));
-    Facts {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        node: node.map_or_else(
-            || identity.first_name.to_string(),
-            |node| node.spec.name.to_string(),
-        ),
-        urls: facts::urls(&network.addresses),
-        processor: facts::processor(None, sys::proc::processors()),
-        memory: facts::memory(
-            Bytes(memory.total.saturating_sub(memory.available)),
-            Bytes(memory.total),
-        ),
-        storage: facts::storage([].iter()),
-        network: facts::network(&network.links, &addressing),
-        machines: facts::machines([].iter()),
-        faults,
-        links: facts::links(&network.links),
-        drives: Vec::new(),
-        addressing,
-        log: facts::log(20),
-        ..Facts::default()
+/// Where what the screen tells comes from.
+struct View<'a> {
+    identity: &'a Identity,
+    store: &'a Store,
+    health: &'a Health,
+    certificate: &'a Certificate,
+}
+
+impl View<'_> {
+    /// What the screen tells now.
+    fn gather(&self, seen: &Seen) -> Facts {
+        let node = self
+            .store
+            .get::<NodeRecord>(self.identity.node)
+            .ok()
+            .flatten();
+        let addressing = node
+            .as_ref()
+            .map(|node| node.spec.management.ipv4.clone())
+            .unwrap_or_default();
+        let (network, storage, vm) = (
+            seen.network.borrow(),
+            seen.storage.borrow(),
+            seen.vm.borrow(),
+        );
+        let memory = sys::proc::Memory::read();
+        let load = self.health.metrics.newest();
+        Facts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: node.map_or_else(
+                || self.identity.first_name.to_string(),
+                |node| node.spec.name.to_string(),
+            ),
+            urls: facts::urls(&network.addresses),
+            fingerprint: self.certificate.fingerprint(),
+            claim_code: claim_code::read(Path::new(RUN)),
+            processor: facts::processor(load.as_ref(), sys::proc::processors()),
+            memory: facts::memory(
+                Bytes(memory.total.saturating_sub(memory.available)),
+                Bytes(memory.total),
+            ),
+            storage: facts::storage(storage.pools.values()),
+            network: facts::network(&network.links, &addressing),
+            machines: facts::machines(vm.vms.values()),
+            faults: self.health.faults(),
+            links: facts::links(&network.links),
+            drives: facts::drives(&storage.drives),
+            addressing,
+            log: facts::log(20),
+        }
     }
 }
