@@ -77,7 +77,7 @@ pub fn make(place: &Place, profile: Profile) -> Result<()> {
     bundle(place, &loose, &step)?;
     step.say("naming and compressing");
     let finished = work.path().join("dist");
-    let size = name_and_compress(&loose, &finished)?;
+    let size = name_and_compress(&loose, &finished, profile)?;
     fs::write(finished.join(".key"), key).context("cannot write the console's key")?;
     if dist.exists() {
         fs::remove_dir_all(&dist).with_context(|| format!("cannot replace {}", dist.display()))?;
@@ -171,8 +171,9 @@ fn bindgen(program: &Path, loose: &Path) -> Result<()> {
         .remove_producers_section(true)
         .generate_output()
         .context("wasm-bindgen failed")?;
+    // A crate that could bring some and brings none has an empty entry.
     ensure!(
-        output.snippets().is_empty() && output.local_modules().is_empty(),
+        output.snippets().values().all(Vec::is_empty) && output.local_modules().is_empty(),
         "the console's program brings JavaScript by wasm_bindgen(module = ...), which would be loaded under a name \
          without a hash; put it into web/static/js instead"
     );
@@ -234,7 +235,7 @@ fn bundle(place: &Place, loose: &Path, step: &Step) -> Result<()> {
 
 /// Moves every loose file to its name with a hash, puts those names into the page, and compresses. Returns what a
 /// browser downloads for the whole console.
-fn name_and_compress(loose: &Path, finished: &Path) -> Result<u64> {
+fn name_and_compress(loose: &Path, finished: &Path, profile: Profile) -> Result<u64> {
     let page =
         fs::read_to_string(loose.join("index.html")).context("web/static/index.html is missing")?;
     fs::create_dir_all(finished.join("assets")).context("cannot create the folder of assets")?;
@@ -247,11 +248,11 @@ fn name_and_compress(loose: &Path, finished: &Path) -> Result<u64> {
         }
         let content = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
         let name = hashed(&path, &content)?;
-        download += write_compressed(&finished.join(&name), &content)?;
+        download += write_compressed(&finished.join(&name), &content, profile)?;
         names.insert(format!("/{}", path.display()), format!("/{name}"));
     }
     let page = rename_in_page(&page, &names)?;
-    download += write_compressed(&finished.join("index.html"), page.as_bytes())?;
+    download += write_compressed(&finished.join("index.html"), page.as_bytes(), profile)?;
     Ok(download)
 }
 
@@ -290,14 +291,18 @@ fn rename_in_page(page: &str, names: &BTreeMap<String, String>) -> Result<String
     Ok(result)
 }
 
-/// Writes a file, and its compressed forms where they save a tenth. Returns the smallest size.
-fn write_compressed(path: &Path, content: &[u8]) -> Result<u64> {
+/// Writes a file, and its compressed forms where they save a tenth; without them while one works on the console, who
+/// would wait for them longer than for the compiler. Returns the smallest size.
+fn write_compressed(path: &Path, content: &[u8], profile: Profile) -> Result<u64> {
     let write = |path: &Path, content: &[u8]| {
         fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
     };
     write(path, content)?;
     let mut smallest = content.len();
-    let forms = [("gz", gzip(content)?), ("br", brotli(content)?)];
+    let forms = match profile {
+        Profile::Console => vec![("gz", gzip(content)?), ("br", brotli(content)?)],
+        Profile::Dev => Vec::new(),
+    };
     for (end, packed) in forms {
         if packed.len() < content.len() / 10 * 9 {
             smallest = smallest.min(packed.len());
@@ -399,7 +404,7 @@ mod tests {
         .unwrap();
         fs::write(loose.join("js/a.js"), "x").unwrap();
         let finished = folder.path().join("dist");
-        name_and_compress(&loose, &finished).unwrap();
+        name_and_compress(&loose, &finished, Profile::Console).unwrap();
         let files: Vec<_> = walk(&finished)
             .unwrap()
             .iter()
