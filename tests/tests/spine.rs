@@ -114,9 +114,12 @@ async fn claim(node: &Node, browser: &mut Browser) -> Result<()> {
     browser.click("Continue").await?;
     browser.sees("Which drives may Ashlar use?").await?;
     // The empty drive is chosen already; nothing else can be.
-    browser.sees("Use 1 drive").await?;
+    let send = "//button[@type='submit'][starts-with(normalize-space(.), 'Use 1')]";
+    browser.find("the choice of the empty drive", send).await?;
     browser.picture("drives").await?;
-    browser.click("Use 1 drive").await?;
+    browser
+        .press("the button that makes the pool", send)
+        .await?;
     browser.sees("Ready to start").await?;
     browser.picture("start").await?;
     browser.click("Open the console").await?;
