@@ -7,7 +7,9 @@ use leptos_router::components::{A, FlatRoutes, Route, Router};
 use leptos_router::hooks::use_location;
 use leptos_router::path;
 
+use crate::components::notice::sentence;
 use crate::components::{Button, Empty, Icon, Look, Toasts, logo};
+use crate::format::capital;
 use crate::live::Live;
 use crate::pages;
 use crate::session::{Access, Sessions};
@@ -25,7 +27,7 @@ pub fn App() -> impl IntoView {
     // One face at a time; a change inside a session does not build the page anew.
     let face = Memo::new(move |_| match sessions.access() {
         Access::Asking => Face::Splash,
-        Access::Unreachable => Face::Unreachable,
+        Access::Unreachable(_) => Face::Unreachable,
         Access::Unclaimed => Face::Setup,
         Access::SignedOut { .. } => Face::SignIn,
         Access::SignedIn(session) => Face::Shell(session.id.to_string()),
@@ -68,13 +70,21 @@ fn Unreachable() -> impl IntoView {
     let timer = gloo_timers::callback::Interval::new(5000, move || sessions.retry());
     let timer = StoredValue::new_local(Some(timer));
     on_cleanup(move || timer.update_value(|timer| *timer = None));
+    let why = move || match sessions.access() {
+        Access::Unreachable(Some(problem)) => (
+            capital(&problem.title),
+            sentence(&[&problem.detail, &problem.remedy]),
+        ),
+        _ => (
+            "The appliance does not answer".to_owned(),
+            "It may still be starting.".to_owned(),
+        ),
+    };
     view! {
         <div class="splash">
             {logo()} <div>
-                <h1>"The appliance does not answer"</h1>
-                <p>
-                    "It may still be starting. This page tries again every five seconds."
-                </p>
+                <h1>{move || why().0}</h1>
+                <p>{move || why().1} " This page tries again every five seconds."</p>
             </div>
             <Button label="Try now" look=Look::Primary on_press=move |()| sessions.retry() />
         </div>

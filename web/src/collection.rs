@@ -9,7 +9,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use ashlar_api::error::{Code, Problem};
-use ashlar_api::job::Kind;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use serde::de::DeserializeOwned;
@@ -18,8 +17,6 @@ use crate::client::{self, Failure};
 
 /// What the console must know about a noun to hold its objects.
 pub trait Noun: Clone + PartialEq + DeserializeOwned + Send + Sync + 'static {
-    /// The noun in the stream of changes.
-    const KIND: Kind;
     /// Where its objects are listed.
     const PATH: &'static str;
     /// True if `PATH/{key}` reads one object.

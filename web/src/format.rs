@@ -97,17 +97,6 @@ pub fn duration(seconds: i64) -> String {
     }
 }
 
-/// How long ago something was: `just now`, `9 min ago`, `3 days ago`.
-pub fn ago(seconds: i64) -> String {
-    match seconds {
-        i64::MIN..60 => "just now".to_owned(),
-        60..3600 => format!("{}{NBSP}min ago", seconds / 60),
-        3600..86_400 => format!("{}{NBSP}h ago", seconds / 3600),
-        86_400..172_800 => "yesterday".to_owned(),
-        _ => format!("{}{NBSP}days ago", seconds / 86_400),
-    }
-}
-
 /// A number with its noun: `1 machine`, `24 machines`.
 pub fn count(n: usize, one: &str, many: &str) -> String {
     let noun = if n == 1 { one } else { many };
@@ -227,10 +216,6 @@ mod tests {
         assert_eq!(plain(&duration(86_400 + 7200)), "1 day 2 h");
         assert_eq!(plain(&duration(86_400 * 41)), "41 days");
         assert_eq!(duration(-5), duration(0));
-        assert_eq!(plain(&ago(5)), "just now");
-        assert_eq!(plain(&ago(-5)), "just now");
-        assert_eq!(plain(&ago(7200)), "2 h ago");
-        assert_eq!(ago(90_000), "yesterday");
     }
 
     #[test]

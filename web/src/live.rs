@@ -53,6 +53,8 @@ const SILENCE_S: i64 = 45;
 const SAMPLES: usize = 720;
 /// How many events are kept for the overview and the notifications.
 const EVENTS: usize = 100;
+/// How many events are read at first; fewer mean that there are no older ones.
+pub const FIRST_EVENTS: usize = 50;
 
 /// Everything that is kept fresh.
 #[derive(Clone, Copy)]
@@ -198,7 +200,7 @@ impl Live {
     }
 
     fn read_events(self) {
-        let path = client::with_query(endpoint::HISTORY, "limit", "50");
+        let path = client::with_query(endpoint::HISTORY, "limit", &FIRST_EVENTS.to_string());
         spawn_local(async move {
             if let Ok(page) = client::get::<Page<Event>>(&path).await {
                 self.events.set(Some(page.items));

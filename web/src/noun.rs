@@ -4,7 +4,7 @@
 use ashlar_api::endpoint;
 use ashlar_api::fault::Fault;
 use ashlar_api::image::Image;
-use ashlar_api::job::{Job, Kind};
+use ashlar_api::job::Job;
 use ashlar_api::network::{Link, Network};
 use ashlar_api::node::Node;
 use ashlar_api::pool::{Drive, Pool};
@@ -16,9 +16,8 @@ use ashlar_api::volume::Volume;
 use crate::collection::Noun;
 
 macro_rules! nouns {
-    ($($type:ty, $kind:ident, $path:ident, $single:literal, |$object:ident| $key:expr, $order:expr;)*) => {
+    ($($type:ty, $path:ident, $single:literal, |$object:ident| $key:expr, $order:expr;)*) => {
         $(impl Noun for $type {
-            const KIND: Kind = Kind::$kind;
             const PATH: &'static str = endpoint::$path;
             const SINGLE: bool = $single;
             fn key(&self) -> String {
@@ -38,20 +37,20 @@ fn lower(name: &ashlar_api::Name) -> String {
 }
 
 nouns! {
-    Vm, Vm, VMS, true, |o| o.id.to_string(), lower(&o.spec.name);
-    Volume, Volume, VOLUMES, true, |o| o.id.to_string(), lower(&o.spec.name);
-    Pool, Pool, POOLS, true, |o| o.id.to_string(), lower(&o.spec.name);
-    Image, Image, IMAGES, true, |o| o.id.to_string(), lower(&o.spec.name);
-    Network, Network, NETWORKS, true, |o| o.id.to_string(), lower(&o.spec.name);
-    Node, Node, NODES, true, |o| o.id.to_string(), lower(&o.spec.name);
-    User, User, USERS, true, |o| o.id.to_string(), lower(&o.spec.name);
-    Token, Token, TOKENS, false, |o| o.id.to_string(), lower(&o.spec.name);
-    Session, Session, SESSIONS, false, |o| o.id.to_string(), format!("{:020}", i64::MAX - o.created_at.as_second());
-    Job, Job, JOBS, true, |o| o.id.to_string(), format!("{:020}", i64::MAX - o.created_at.as_millisecond());
-    Drive, Drive, DRIVES, false, |o| o.id.clone(), o.name.clone();
-    Link, Link, LINKS, false, |o| o.name.clone(), o.name.clone();
-    Service, Service, SERVICES, false, |o| o.name.clone(), o.name.clone();
-    Fault, Fault, FAULTS, false, |o| fault_key(o), fault_order(o);
+    Vm, VMS, true, |o| o.id.to_string(), lower(&o.spec.name);
+    Volume, VOLUMES, true, |o| o.id.to_string(), lower(&o.spec.name);
+    Pool, POOLS, true, |o| o.id.to_string(), lower(&o.spec.name);
+    Image, IMAGES, true, |o| o.id.to_string(), lower(&o.spec.name);
+    Network, NETWORKS, true, |o| o.id.to_string(), lower(&o.spec.name);
+    Node, NODES, true, |o| o.id.to_string(), lower(&o.spec.name);
+    User, USERS, true, |o| o.id.to_string(), lower(&o.spec.name);
+    Token, TOKENS, false, |o| o.id.to_string(), lower(&o.spec.name);
+    Session, SESSIONS, false, |o| o.id.to_string(), format!("{:020}", i64::MAX - o.created_at.as_second());
+    Job, JOBS, true, |o| o.id.to_string(), format!("{:020}", i64::MAX - o.created_at.as_millisecond());
+    Drive, DRIVES, false, |o| o.id.clone(), o.name.clone();
+    Link, LINKS, false, |o| o.name.clone(), o.name.clone();
+    Service, SERVICES, false, |o| o.name.clone(), o.name.clone();
+    Fault, FAULTS, false, |o| fault_key(o), fault_order(o);
 }
 
 fn fault_key(fault: &Fault) -> String {

@@ -2,7 +2,7 @@
 //! an appliance without owner, the sign-in page, or the shell.
 
 use ashlar_api::endpoint;
-use ashlar_api::error::Code;
+use ashlar_api::error::{Code, Problem};
 use ashlar_api::site::{Health, HealthState};
 use ashlar_api::user::{LoginRequest, Role, Session};
 use leptos::prelude::*;
@@ -15,8 +15,8 @@ use crate::client::{self, Answer, Failure};
 pub enum Access {
     /// Not known yet.
     Asking,
-    /// The appliance did not answer.
-    Unreachable,
+    /// The appliance did not answer, or with a problem.
+    Unreachable(Option<Problem>),
     /// Nobody owns the appliance.
     Unclaimed,
     /// Somebody must sign in; true if a session was open before and ended.
@@ -133,8 +133,8 @@ impl Sessions {
                     return;
                 }
             }
-            Err(_) => {
-                self.access.set(Access::Unreachable);
+            Err(failure) => {
+                self.access.set(unreachable(failure));
                 return;
             }
         }
@@ -146,7 +146,14 @@ impl Sessions {
                     .with_untracked(|a| matches!(a, Access::SignedIn(_)));
                 self.access.set(Access::SignedOut { ended });
             }
-            Err(_) => self.access.set(Access::Unreachable),
+            Err(failure) => self.access.set(unreachable(failure)),
         }
     }
+}
+
+fn unreachable(failure: Failure) -> Access {
+    Access::Unreachable(match failure {
+        Failure::Refused(problem) => Some(problem),
+        Failure::Unreachable | Failure::Aborted => None,
+    })
 }

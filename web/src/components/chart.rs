@@ -11,8 +11,6 @@ use crate::time::Clock;
 pub enum Unit {
     /// Shares, 0 to 1.
     Share,
-    /// Bytes.
-    Bytes,
     /// Bytes per second.
     Rate,
 }
@@ -47,7 +45,6 @@ fn series(lines: &[Line]) -> JsValue {
             set(&object, "color", &line.color.into());
             let unit = match line.unit {
                 Unit::Share => "share",
-                Unit::Bytes => "bytes",
                 Unit::Rate => "rate",
             };
             set(&object, "unit", &unit.into());

@@ -49,16 +49,6 @@ impl Work {
         self.problem.into()
     }
 
-    /// Forgets the failure.
-    pub fn clear(self) {
-        self.problem.set(None);
-    }
-
-    /// Shows a failure that was found without a request.
-    pub fn fail(self, problem: Problem) {
-        self.problem.set(Some(problem));
-    }
-
     /// Runs a request; `done` gets its answer.
     pub fn run<T: 'static>(
         self,

@@ -25,8 +25,6 @@ pub enum Icon {
     Edit,
     /// Fill the screen.
     Expand,
-    /// Leads away from the console.
-    External,
     /// Search.
     Find,
     /// Settings.
@@ -111,7 +109,6 @@ impl Icon {
             Icon::Download => "M12 4v11M7 10.5l5 5 5-5M5 20h14",
             Icon::Edit => "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
             Icon::Expand => "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
-            Icon::External => "M14 4h6v6M20 4l-9 9M19 14v6H4V5h6",
             Icon::Find => "M17 11a6 6 0 1 1-12 0 6 6 0 0 1 12 0zM20 20l-4.5-4.5",
             Icon::Gear => {
                 "M15 12a3 3 0 1 1-6 0 3 3 0 0 1 6 0zM12 3v3M12 18v3M3 12h3M18 12h3M5.6 5.6l2.1 2.1M16.3 16.3l2.1 2.1M5.6 18.4l2.1-2.1M16.3 7.7l2.1-2.1"
@@ -129,7 +126,9 @@ impl Icon {
             Icon::Lock => "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
             Icon::Menu => "M4 6h16M4 12h16M4 18h16",
             Icon::Moon => "M20 14.5A8.5 8.5 0 1 1 9.5 4a6.7 6.7 0 0 0 10.5 10.5z",
-            Icon::More => "M5 12h.01M12 12h.01M19 12h.01",
+            Icon::More => {
+                "M6 12a.8.8 0 1 1-1.6 0 .8.8 0 0 1 1.6 0zM12.8 12a.8.8 0 1 1-1.6 0 .8.8 0 0 1 1.6 0zM19.6 12a.8.8 0 1 1-1.6 0 .8.8 0 0 1 1.6 0z"
+            }
             Icon::Network => {
                 "M10 3h4a1 1 0 0 1 1 1v3a1 1 0 0 1-1 1h-4a1 1 0 0 1-1-1V4a1 1 0 0 1 1-1zM4 16h4a1 1 0 0 1 1 1v3a1 1 0 0 1-1 1H4a1 1 0 0 1-1-1v-3a1 1 0 0 1 1-1zM16 16h4a1 1 0 0 1 1 1v3a1 1 0 0 1-1 1h-4a1 1 0 0 1-1-1v-3a1 1 0 0 1 1-1zM12 8v4M6 16v-2a2 2 0 0 1 2-2h8a2 2 0 0 1 2 2v2"
             }

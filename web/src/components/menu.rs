@@ -43,7 +43,25 @@ fn Drop(
             open.set(false);
         }
     });
-    on_cleanup(move || outside.remove());
+    let scrolled = window_event_listener(ev::scroll, move |_| {
+        if open.get_untracked() && !panel {
+            open.set(false);
+        }
+    });
+    on_cleanup(move || {
+        outside.remove();
+        scrolled.remove();
+    });
+    // A menu in a table would be cut off where the table scrolls: it stands at a place of the window.
+    let menu: NodeRef<leptos::html::Div> = NodeRef::new();
+    let place = RwSignal::new((0.0, 0.0));
+    Effect::new(move |_| {
+        if let (Some(menu), Some(trigger)) = (menu.get(), trigger.get_untracked())
+            && !panel
+        {
+            place.set(beside(&trigger, &menu));
+        }
+    });
     let children = StoredValue::new(children);
     let close = move || {
         open.set(false);
@@ -105,6 +123,10 @@ fn Drop(
                 <div
                     class="menu"
                     class:wide-menu=panel
+                    class:placed=!panel
+                    style:left=move || (!panel).then(|| format!("{}px", place.get().0))
+                    style:top=move || (!panel).then(|| format!("{}px", place.get().1))
+                    node_ref=menu
                     role=if panel { "dialog" } else { "menu" }
                     aria-label=label
                 >
@@ -113,6 +135,31 @@ fn Drop(
             </Show>
         </div>
     }
+}
+
+/// Where a menu stands: under its button, or above where there is no room.
+fn beside(trigger: &HtmlElement, menu: &HtmlElement) -> (f64, f64) {
+    const GAP: f64 = 6.0;
+    const EDGE: f64 = 8.0;
+    let button = trigger.get_bounding_client_rect();
+    let (width, height) = (
+        f64::from(menu.offset_width()),
+        f64::from(menu.offset_height()),
+    );
+    let root = document().document_element();
+    let window_size = root.map_or((0, 0), |root| (root.client_width(), root.client_height()));
+    let (all_width, all_height) = (f64::from(window_size.0), f64::from(window_size.1));
+    let left = (button.right() - width)
+        .min(all_width - width - EDGE)
+        .max(EDGE);
+    let under = button.bottom() + GAP;
+    let above = button.top() - GAP - height;
+    let top = if under + height + EDGE > all_height && above > 0.0 {
+        above
+    } else {
+        under
+    };
+    (left, top)
 }
 
 fn walk(wrap: &HtmlElement, key: &str) {

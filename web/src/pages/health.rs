@@ -13,7 +13,7 @@ use crate::client;
 use crate::components::table::matches;
 use crate::components::{Button, Empty, Filter, Icon, Notice, Tone};
 use crate::format;
-use crate::live::Live;
+use crate::live::{FIRST_EVENTS, Live};
 use crate::shell::Head;
 use crate::time::Clock;
 use crate::words;
@@ -99,9 +99,10 @@ fn History() -> impl IntoView {
             return true;
         }
         let last = live.events.with(|events| {
-            events
-                .as_ref()
-                .map(|events| events.last().map(|event| event.id.to_string()))
+            events.as_ref().map(|events| {
+                let oldest = events.last().filter(|_| events.len() >= FIRST_EVENTS);
+                oldest.map(|event| event.id.to_string())
+            })
         });
         if let Some(last) = last {
             older.next.set(last);
@@ -192,24 +193,27 @@ pub fn Days(
     events: Vec<Event>,
 ) -> impl IntoView {
     let clock = Clock::get();
-    let mut days: Vec<(String, Vec<Event>)> = Vec::new();
-    for event in events {
-        let day = untrack(|| clock.day(event.at));
-        match days.last_mut() {
-            Some((last, events)) if *last == day => events.push(event),
-            _ => days.push((day, vec![event])),
-        }
-    }
-    days.into_iter()
-        .map(|(day, events)| {
-            view! {
-                <h2 class="day">{day}</h2>
-                <ul class="history">
-                    {events.into_iter().map(|event| view! { <Line event /> }).collect_view()}
-                </ul>
+    // Which day it was depends on the zone, which may become known later.
+    move || {
+        let mut days: Vec<(String, Vec<Event>)> = Vec::new();
+        for event in &events {
+            let day = clock.day(event.at);
+            match days.last_mut() {
+                Some((last, events)) if *last == day => events.push(event.clone()),
+                _ => days.push((day, vec![event.clone()])),
             }
-        })
-        .collect_view()
+        }
+        days.into_iter()
+            .map(|(day, events)| {
+                view! {
+                    <h2 class="day">{day}</h2>
+                    <ul class="history">
+                        {events.into_iter().map(|event| view! { <Line event /> }).collect_view()}
+                    </ul>
+                }
+            })
+            .collect_view()
+    }
 }
 
 #[component]
@@ -232,7 +236,7 @@ fn Line(event: Event) -> impl IntoView {
     });
     view! {
         <li class=words::severity_class(event.severity)>
-            {icon.view()} <time title=clock.exact(event.at)>{clock.time(event.at)}</time>
+            {icon.view()} <time title=move || clock.exact(event.at)>{move || clock.time(event.at)}</time>
             <span class="break">{event.message} {link}</span> <span class="by">{by}</span>
         </li>
     }

@@ -13,6 +13,7 @@ use web_sys::{DragEvent, File, HtmlInputElement};
 
 use crate::address;
 use crate::client;
+use crate::components::notice::sentence;
 use crate::components::table::matches;
 use crate::components::{
     AreaField, Button, Confirm, Dialog, Empty, Filter, Form, Icon, Item, Look, Menu, Pill,
@@ -205,7 +206,7 @@ fn Row(key: String, may: Memo<bool>) -> impl IntoView {
                     (!note.is_empty()).then(|| view! { <div class="under">{note}</div> })
                 }}
             </td>
-            <td>
+            <td class="fill">
                 <State image may />
             </td>
             <td class="opt2 dim">
@@ -223,7 +224,7 @@ fn Row(key: String, may: Memo<bool>) -> impl IntoView {
             <td class="opt dim">
                 {move || {
                     let at = image.with(|i| i.created_at);
-                    view! { <time title=clock.exact(at)>{clock.brief(at)}</time> }
+                    view! { <time title=move || clock.exact(at)>{move || clock.brief(at)}</time> }
                 }}
             </td>
             <td class="num">
@@ -313,7 +314,7 @@ fn State(image: Memo<Image>, may: Memo<bool>) -> impl IntoView {
         let remedy = now.status.condition.remedy;
         view! {
             <Pill tone word icon=icon />
-            {(!message.is_empty()).then(|| view! { <div class="under fill">{format!("{message} {remedy}")}</div> })}
+            {(!message.is_empty()).then(|| view! { <div class="under">{sentence(&[&message, &remedy])}</div> })}
         }
         .into_any()
     }

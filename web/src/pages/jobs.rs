@@ -116,7 +116,7 @@ fn Row(key: String) -> impl IntoView {
                 </td>
                 <td class="opt2 dim">{job.by.clone()}</td>
                 <td class="dim">
-                    <time title=clock.exact(job.created_at)>{clock.brief(job.created_at)}</time>
+                    <time title=move || clock.exact(job.created_at)>{move || clock.brief(job.created_at)}</time>
                 </td>
                 <td class="opt3 dim">{format::duration(took)}</td>
                 <td class="num">

@@ -226,7 +226,7 @@ fn Services() -> impl IntoView {
                     <Pill tone word />
                 </td>
                 <td class="dim">
-                    <time title=clock.exact(service.since)>{format::duration(clock.since(service.since))}</time>
+                    <time title=move || clock.exact(service.since)>{move || format::duration(clock.since(service.since))}</time>
                 </td>
                 <td class="num">{service.restarts}</td>
                 <td class="fill dim opt2">{service.message}</td>

@@ -116,10 +116,14 @@ pub fn read_load(live: Live) {
 #[component]
 fn FirstSteps() -> impl IntoView {
     let live = Live::get();
-    let known = Memo::new(move |_| live.pools.here() && live.images.here() && live.vms.here());
+    live.networks.want();
+    let known = Memo::new(move |_| {
+        live.pools.here() && live.networks.here() && live.images.here() && live.vms.here()
+    });
     let done = Memo::new(move |_| {
         [
             live.pools.count() > 0,
+            live.networks.count() > 0,
             live.images.count() > 0,
             live.vms.count() > 0,
         ]
@@ -154,7 +158,7 @@ fn FirstSteps() -> impl IntoView {
         }
     };
     move || {
-        let [pool, image, vm] = done.get();
+        let [pool, network, image, vm] = done.get();
         (known.get() && !(pool && vm)).then(|| {
             view! {
                 <div class="card">
@@ -169,12 +173,20 @@ fn FirstSteps() -> impl IntoView {
                             !pool,
                         )}
                         {step(
+                            network,
+                            "Make a network",
+                            "Machines reach one another and the world through it.",
+                            "/networks?do=new",
+                            "New network",
+                            pool && !network,
+                        )}
+                        {step(
                             image,
                             "Add an image",
                             "A ready disk or an installation CD that machines start from.",
                             "/images?do=add",
                             "Add an image",
-                            pool && !image,
+                            pool && network && !image,
                         )}
                         {step(
                             vm,
@@ -182,7 +194,7 @@ fn FirstSteps() -> impl IntoView {
                             "It runs on this node, and its screen opens here in the browser.",
                             "/vms/new",
                             "New virtual machine",
-                            pool && image,
+                            pool && network && image,
                         )}
                     </ul>
                 </div>
@@ -493,7 +505,7 @@ fn Lately() -> impl IntoView {
                         view! {
                             <li class=words::severity_class(event.severity)>
                                 {icon.view()} <span>{event.message}</span>
-                                <time title=clock.exact(event.at)>{clock.brief(event.at)}</time>
+                                <time title=move || clock.exact(event.at)>{move || clock.brief(event.at)}</time>
                             </li>
                         }
                     })

@@ -99,7 +99,7 @@ pub fn Bell() -> impl IntoView {
                             <div class="panel-item">
                                 <div class="row">
                                     <span class="break">{event.message}</span>
-                                    <time class="push dimmer nowrap">{clock.brief(event.at)}</time>
+                                    <time class="push dimmer nowrap">{move || clock.brief(event.at)}</time>
                                 </div>
                             </div>
                         }

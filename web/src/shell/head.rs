@@ -49,7 +49,7 @@ pub fn Head(
                                 {name}
                             </A>
                         }
-                    })} <h1>{title} {state.map(|state| state.run())}</h1>
+                    })} <h1>{title} {state.map(|state| move || state.run())}</h1>
                 {match under {
                     Some(under) => view! { <p>{move || under.run()}</p> }.into_any(),
                     None => {

@@ -1,7 +1,7 @@
 // <ashlar-chart>: live lines over time, drawn by uPlot.
 //
 // Properties, set from Rust before or after this module has loaded:
-//   series  [{ label, color: "--c1", unit: "share" | "bytes" | "rate", fill }]
+//   series  [{ label, color: "--c1", unit: "share" | "rate", fill }]
 //   data    [seconds[], values[], values[], …]
 //   zone    the time zone times are shown in
 // Colours are names of CSS variables, so a change of theme only redraws.
@@ -21,7 +21,6 @@ function amount(value) {
 
 const WRITE = {
   share: (value) => `${Math.round(value * 100)} %`,
-  bytes: amount,
   rate: (value) => `${amount(value)}/s`,
 };
 
@@ -125,6 +124,8 @@ class Chart extends HTMLElement {
       return getComputedStyle(probe).color;
     };
     const probe = document.createElement("i");
+    // Without this a style sheet's transition would show the colour before.
+    probe.style.transition = "none";
     this.append(probe);
     const line = color("--line");
     const ink = color("--ink-3");

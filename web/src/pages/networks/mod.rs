@@ -242,7 +242,7 @@ fn Interfaces() -> impl IntoView {
 }
 
 fn speed(mbit: u32) -> String {
-    if mbit >= 1000 && mbit % 1000 == 0 {
+    if mbit >= 1000 && mbit.is_multiple_of(1000) {
         format!("{}\u{a0}Gbit/s", mbit / 1000)
     } else {
         format!("{mbit}\u{a0}Mbit/s")
@@ -264,11 +264,6 @@ fn LinkRow(link: Link) -> impl IntoView {
     } else {
         link.addresses.join(", ")
     };
-    let hardware = if link.driver.is_empty() {
-        link.mac.clone()
-    } else {
-        format!("{} · {}", link.mac, link.driver)
-    };
     view! {
         <tr>
             <td>
@@ -279,7 +274,10 @@ fn LinkRow(link: Link) -> impl IntoView {
                 <Pill tone word />
             </td>
             <td class="mono dim fill">{addresses}</td>
-            <td class="opt2 mono dim">{hardware}</td>
+            <td class="opt2">
+                <span class="mono dim">{link.mac}</span>
+                {(!link.driver.is_empty()).then(|| view! { <div class="under">{link.driver}</div> })}
+            </td>
             <td class="opt dim">{link.bridge.unwrap_or_else(|| "–".to_owned())}</td>
         </tr>
     }

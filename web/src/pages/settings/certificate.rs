@@ -69,7 +69,7 @@ pub fn CertificateSettings() -> impl IntoView {
     let replacing = address::flag("do", "replace");
     let may = Memo::new(|_| Sessions::get().may(Role::Administrator));
     view! {
-        <div class="card">
+        <div class="card stack">
             <h2>"Certificate in use"</h2>
             {move || match (reading.certificate.get(), reading.problem.get()) {
                 (Some(certificate), _) => view! { <InUse certificate /> }.into_any(),
@@ -145,8 +145,8 @@ fn InUse(certificate: Certificate) -> impl IntoView {
             </Fact>
             <Fact name="For">{certificate.names.join(", ")}</Fact>
             <Fact name="Signed by">{signer}</Fact>
-            <Fact name="Valid from">{clock.exact(certificate.not_before)}</Fact>
-            <Fact name="Until">{clock.exact(certificate.not_after)}</Fact>
+            <Fact name="Valid from">{move || clock.exact(certificate.not_before)}</Fact>
+            <Fact name="Until">{move || clock.exact(certificate.not_after)}</Fact>
             <Fact name="SHA-256">
                 <span class="fingerprint">{certificate.fingerprint.clone()}</span>
                 " "

@@ -44,7 +44,7 @@ pub fn NodeSettings() -> impl IntoView {
         Some(node) => view! {
             <div class="stack">
                 <HostName node />
-                <div class="card">
+                <div class="card form tight">
                     <h2>"How it is reached"</h2>
                     <p class="dim">{reach}</p>
                     <div class="actions">
@@ -55,7 +55,7 @@ pub fn NodeSettings() -> impl IntoView {
                         />
                     </div>
                 </div>
-                <div class="card">
+                <div class="card form tight">
                     <h2>"Power"</h2>
                     <p class="dim small">
                         "Running machines are shut down first. A restart brings back those that run always."
@@ -136,7 +136,6 @@ fn HostName(node: Node) -> impl IntoView {
                 send();
             }
         >
-            <h2>"Name"</h2>
             <Trouble problem=form.problem() />
             <TextField
                 label="Host name"

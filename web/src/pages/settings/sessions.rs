@@ -97,9 +97,9 @@ fn Row(session: Session) -> impl IntoView {
                 {program(&session.agent)}
             </td>
             <td class="opt2 dim">
-                <time title=clock.exact(session.created_at)>{clock.brief(session.created_at)}</time>
+                <time title=move || clock.exact(session.created_at)>{move || clock.brief(session.created_at)}</time>
             </td>
-            <td class="opt dim">{clock.exact(session.expires_at)}</td>
+            <td class="opt dim">{move || clock.exact(session.expires_at)}</td>
             <td class="num">
                 {if own {
                     view! { <Pill tone=Tone::Ok word="This one" /> }.into_any()

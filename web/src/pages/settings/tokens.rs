@@ -112,13 +112,13 @@ fn Row(token: Token) -> impl IntoView {
             <td>{words::role(token.spec.role).0}</td>
             <td class="opt2 dim">{token.user.to_string()}</td>
             <td class="opt2 dim">
-                <time title=clock.exact(token.created_at)>{clock.brief(token.created_at)}</time>
+                <time title=move || clock.exact(token.created_at)>{move || clock.brief(token.created_at)}</time>
             </td>
             <td class:t-warn=over>
                 {match token.spec.expires_at {
                     None => "never".to_owned(),
                     Some(_) if over => "has ended".to_owned(),
-                    Some(end) => clock.exact(end),
+                    Some(end) => untrack(|| clock.exact(end)),
                 }}
             </td>
             <td class="num">

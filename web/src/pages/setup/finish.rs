@@ -139,7 +139,7 @@ pub fn Start() -> impl IntoView {
                 ),
             )
         } else {
-            fact(false, "The processor's virtualisation can not be used".to_owned(), "Switch on VT-x or AMD-V (SVM) in the firmware settings; until then machines can not start.".to_owned())
+            fact(false, "The processor's virtualisation can not be used".to_owned(), "Switch on VT-x or AMD-V (SVM) in the firmware settings; until then machines run slowly.".to_owned())
         };
         Some(view! {
             <ul class="ready-list">

@@ -189,24 +189,23 @@ fn PoolCard(key: String, may: Memo<bool>) -> impl IntoView {
             {move || pool.with(|pool| view! { <PoolState pool=pool.clone() /> })}
             <PoolMeter pool />
             {move || {
-                may.get()
-                    .then(|| {
-                        view! {
-                            <div class="row between">
-                                <Legend pool />
-                                <Menu label="Acts for this pool">
-                                    <Item
-                                        label="Delete the pool"
-                                        icon=Icon::Trash
-                                        bad=true
-                                        on_press=move |()| deleting.set(true)
-                                    />
-                                </Menu>
-                            </div>
-                        }
-                            .into_any()
-                    })
-                    .unwrap_or_else(|| view! { <Legend pool /> }.into_any())
+                if !may.get() {
+                    return view! { <Legend pool /> }.into_any();
+                }
+                view! {
+                    <div class="row between">
+                        <Legend pool />
+                        <Menu label="Acts for this pool">
+                            <Item
+                                label="Delete the pool"
+                                icon=Icon::Trash
+                                bad=true
+                                on_press=move |()| deleting.set(true)
+                            />
+                        </Menu>
+                    </div>
+                }
+                    .into_any()
             }}
         </div>
         <Confirm

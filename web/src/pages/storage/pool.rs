@@ -267,11 +267,11 @@ fn Result(outcome: Outcome) -> impl IntoView {
     }
 }
 
-// "pool", or "pool-2" when that is taken.
+// "main", or "main-2" when that is taken.
 fn free_name(pools: &[Pool]) -> String {
     let taken = |name: &str| pools.iter().any(|pool| pool.spec.name.as_str() == name);
-    std::iter::once("pool".to_owned())
-        .chain((2..).map(|n| format!("pool-{n}")))
+    std::iter::once("main".to_owned())
+        .chain((2..).map(|n| format!("main-{n}")))
         .find(|name| !taken(name))
         .unwrap_or_default()
 }

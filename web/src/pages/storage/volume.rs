@@ -73,7 +73,7 @@ pub fn Volumes(creating: RwSignal<bool>, may: Memo<bool>) -> impl IntoView {
                             <SortHead label="Name" column="name" sorting />
                             <th scope="col">"State"</th>
                             <th scope="col" class="opt2">"Machine"</th>
-                            <SortHead label="Size" column="size" sorting class="num" />
+                            <SortHead label="Size" column="size" sorting class="num opt3" />
                             <SortHead label="Filled" column="used" sorting class="opt2" />
                             <th scope="col"><span class="sr">"Acts"</span></th>
                         </tr>
@@ -140,7 +140,7 @@ fn Row(key: String, may: Memo<bool>) -> impl IntoView {
                     (!note.is_empty()).then(|| view! { <div class="under">{note}</div> })
                 }}
             </td>
-            <td>{state}</td>
+            <td class="fill">{state}</td>
             <td class="opt2">
                 {move || match owner.get() {
                     Some((id, name)) => {
@@ -149,7 +149,7 @@ fn Row(key: String, may: Memo<bool>) -> impl IntoView {
                     None => view! { <span class="dimmer">"none"</span> }.into_any(),
                 }}
             </td>
-            <td class="num">{move || volume.with(|v| format::bytes(v.spec.size))}</td>
+            <td class="num opt3">{move || volume.with(|v| format::bytes(v.spec.size))}</td>
             <td class="opt2">
                 <SmallMeter share=Signal::derive(move || {
                     volume.with(|v| format::ratio(v.status.used, v.status.size))

@@ -154,7 +154,7 @@ fn Row(
             <td class="mono">
                 {move || match lease() {
                     Some(address) => address,
-                    None if n == 0 => vm.with(|vm| super::super::addresses(vm)).first().cloned().unwrap_or_else(|| "–".to_owned()),
+                    None if n == 0 => vm.with(super::super::addresses).first().cloned().unwrap_or_else(|| "–".to_owned()),
                     None => "–".to_owned(),
                 }}
             </td>
