@@ -38,8 +38,11 @@ pub fn hash_password(password: &str) -> Result<String, SeedError> {
     if is_hash(password) {
         return Ok(password.to_owned());
     }
+    // Twelve bytes are sixteen characters, which is all the salt crypt(3) looks at.
+    let mut salt = [0; 12];
+    getrandom::fill(&mut salt).map_err(|_| SeedError::Hash)?;
     let hash = ShaCrypt::SHA512
-        .hash_password(password.as_bytes())
+        .hash_password_with_salt(password.as_bytes(), &salt)
         .map_err(|_| SeedError::Hash)?;
     Ok(hash.as_str().to_owned())
 }
