@@ -194,6 +194,8 @@ impl Owner {
     pub async fn run(mut self) {
         self.find().await;
         loop {
+            self.wanted.mark_unchanged();
+            self.around.ends.mark_unchanged();
             let (wanted, wish) = self.wish();
             let now = Instant::now();
             self.life.note_wish(&wish, now);
@@ -220,11 +222,11 @@ impl Owner {
         }
     }
 
-    /// What is wanted now, also as its life sees it.
-    fn wish(&mut self) -> (Arc<Wanted>, Wish) {
-        let wanted = Arc::clone(&self.wanted.borrow_and_update());
-        let ends = *self.around.ends.borrow_and_update();
-        let wish = wanted.wish(ends);
+    /// What is wanted now, also as its life sees it. Only the loop marks it
+    /// as seen: a wish that comes while something is awaited must wake it.
+    fn wish(&self) -> (Arc<Wanted>, Wish) {
+        let wanted = Arc::clone(&self.wanted.borrow());
+        let wish = wanted.wish(*self.around.ends.borrow());
         (wanted, wish)
     }
 
