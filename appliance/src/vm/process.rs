@@ -40,6 +40,8 @@ use crate::sys::tap::{self, Tap, TapError};
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long it may take to answer when it is found again.
 pub const ADOPT_LIMIT: Duration = Duration::from_secs(10);
+/// How long a process may take to be gone after its sockets are.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// QEMU's own messages, of all runs of a machine since the node started.
 pub const MOST_LOG: u64 = 128 << 10;
 /// How soon the kernel takes a machine when memory is short: before the appliance itself.
@@ -253,13 +255,19 @@ pub async fn start(place: &Place, assignment: &Assignment) -> Result<Process, Pr
     match failure {
         None => Ok(process),
         Some(error) => {
+            // It may have ended in the moment in which it was talked to; then what it said matters more.
+            let lost = matches!(
+                error,
+                ProcessError::Qmp(QmpError::Closed { .. } | QmpError::Connect { .. })
+            );
+            let ended = tokio::time::timeout(LAST_MOMENT, process.pidfd.wait());
+            let ended = lost && ended.await.is_ok();
             end(place, record.id, &process).await?;
-            // It may have ended in the moment in which it was talked to.
-            match error {
-                ProcessError::Qmp(QmpError::Closed { .. }) => Err(ProcessError::Ended {
+            match ended {
+                true => Err(ProcessError::Ended {
                     said: last_words(&directory),
                 }),
-                other => Err(other),
+                false => Err(error),
             }
         }
     }
