@@ -158,7 +158,7 @@ mod tests {
             reader.read_until(b'\n', &mut line).unwrap();
             let request: Value = serde_json::from_slice(&line[1..]).unwrap();
             let mark = &request["arguments"]["id"];
-            let text = format!("{{\"return\": 1}}\n{{\"ret\u{0}\n");
+            let text = "{\"return\": 1}\n{\"ret\u{0}\n";
             stream.write_all(text.as_bytes()).unwrap();
             stream.write_all(b"\xff").unwrap();
             writeln!(stream, "{{\"return\": {mark}}}").unwrap();

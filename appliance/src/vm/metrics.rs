@@ -99,6 +99,10 @@ pub fn usage(group: &Cgroup, pid: u32) -> (Duration, u64) {
 }
 
 /// The load between two readings of a machine with so many processors.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "`as` saturates, and a share has no use for more digits"
+)]
 pub fn sample(before: &Counters, now: &Counters, cpus: u16, at: Timestamp) -> VmSample {
     let seconds = now
         .at
@@ -108,7 +112,6 @@ pub fn sample(before: &Counters, now: &Counters, cpus: u16, at: Timestamp) -> Vm
     // A counter that went back belongs to a new process: it began at zero.
     let rate = |before: u64, now: u64| {
         let grown = now.checked_sub(before).unwrap_or(now);
-        // More than 2^64 bytes a second can not be; `as` saturates.
         (grown as f64 / seconds) as u64
     };
     let busy = now

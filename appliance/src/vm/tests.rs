@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::arguments::tests::machine;
+use super::process::Found;
 use super::qmp::Qmp;
+use super::wanted::{Assignment, Plug};
 use super::*;
 use crate::reconcile::{Waker, drive};
 use crate::state::Store;
@@ -297,7 +299,6 @@ async fn a_machine_that_always_runs_comes_back_and_ends_with_the_node() {
     assert_ne!(first, second);
     assert!(watch.status.borrow().faults.is_empty());
 
-    // A connection that breaks is made again: the process is not touched.
     assert_eq!(
         watch.until(id, |status| status.load.is_some()).await.pid,
         Some(second)
@@ -348,4 +349,86 @@ async fn a_machine_that_can_not_run_says_why() {
     assert!(short.remedy.starts_with("Give it less memory"));
     assert_eq!(watch.status.borrow().faults[0].remedy, short.remedy);
     watch.leave().await;
+}
+
+/// A bridge in the network namespace of this thread.
+async fn make_bridge(name: &str) {
+    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+    let connection = tokio::spawn(connection);
+    let bridge = rtnetlink::LinkBridge::new(name).up().build();
+    handle.link().add(bridge).execute().await.unwrap();
+    connection.abort();
+}
+
+/// Everything a machine can have, with the real taps in a network namespace of its own.
+async fn start_with_everything() {
+    make_bridge("br-test").await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, size: u64| {
+        let path = directory.path().join(name);
+        std::fs::File::create(&path).unwrap().set_len(size).unwrap();
+        path
+    };
+    let mut record = machine(2, 1, true);
+    record.spec.memory = Bytes::mib(128);
+    record.spec.cloud_init = Some(ashlar_api::vm::CloudInit::default());
+    let mac = record.spec.nics[0].mac.unwrap();
+    let assignment = Assignment {
+        disks: vec![file("one", 8 << 20), file("two", 8 << 20)],
+        nics: vec![Plug {
+            mac,
+            tap: VmRecord::tap(mac),
+            bridge: "br-test".to_owned(),
+        }],
+        cdrom: Some(file("medium", 1 << 20)),
+        record,
+    };
+    let place = Place {
+        root: directory.path().join("root"),
+        group: PathBuf::from(format!("ashlar-test-every-{}", std::process::id())),
+        with_kvm: false,
+        ..Place::default()
+    };
+    let id = assignment.record.id;
+    let process = process::start(&place, &assignment).await.unwrap();
+    let monitor = process.monitor.as_ref().unwrap();
+    assert!(!monitor.kvm && !process.started.ran);
+    monitor.qmp.run("cont", json!({})).await.unwrap();
+    let drives = monitor.qmp.run("query-block", json!({})).await.unwrap();
+    for node in ["disk0", "disk1", "seed", "medium", "variables", "firmware"] {
+        let node = format!("\"node-name\":\"{node}\"");
+        assert!(drives.to_string().contains(&node), "{node} in {drives}");
+    }
+    let less = json!({ "value": 100u64 << 20 });
+    monitor.qmp.run("balloon", less).await.unwrap();
+    settings::change_medium(&monitor.qmp, None).await.unwrap();
+    assert!(link::exists(&VmRecord::tap(mac)));
+    drop(process);
+    let Found::Running(process) = process::find(&place, id).await.unwrap() else {
+        panic!("not found");
+    };
+    assert_eq!(process.started.spec, assignment.record.spec);
+    place.cgroup(id).unwrap().kill().unwrap();
+    tokio::time::timeout(LONG, process.pidfd.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(!link::exists(&VmRecord::tap(mac)));
+    let found = process::find(&place, id).await.unwrap();
+    assert!(matches!(found, Found::Nothing), "{found:?}");
+    place.erase(id).unwrap();
+    place.groups().unwrap().remove().unwrap();
+}
+
+#[test]
+fn every_device_of_a_machine_works() {
+    let inside = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(start_with_everything());
+    };
+    std::thread::spawn(inside).join().unwrap();
 }
