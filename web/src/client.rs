@@ -12,10 +12,11 @@ use std::fmt;
 use ashlar_api::error::{Code, Problem};
 use ashlar_api::{FieldError, Page};
 use gloo_net::http::{Method, RequestBuilder, Response};
+use js_sys::{Array, Uint8Array};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsValue;
-use web_sys::AbortSignal;
+use web_sys::{AbortSignal, Blob, Url};
 
 thread_local! {
     // The browser runs the console on one thread; this is the session's token.
@@ -89,6 +90,25 @@ pub fn csrf() -> String {
 /// Reads an object.
 pub async fn get<T: DeserializeOwned>(path: &str) -> Answer<T> {
     read(send(RequestBuilder::new(path), None).await?).await
+}
+
+/// Reads a picture and gives it an address inside the browser, which whoever
+/// shows it gives back by [`forget_picture`].
+pub async fn picture(path: &str) -> Answer<String> {
+    let response = send(RequestBuilder::new(path), None).await?;
+    let bytes = response.binary().await.map_err(|_| Failure::Unreachable)?;
+    let parts = Array::of1(&Uint8Array::from(bytes.as_slice()));
+    Blob::new_with_u8_array_sequence(&parts)
+        .and_then(|blob| Url::create_object_url_with_blob(&blob))
+        .map_err(|_| Failure::Aborted)
+}
+
+/// Gives the address of a picture back.
+pub fn forget_picture(address: &str) {
+    if !address.is_empty() {
+        // An address that is not known is given back already.
+        let _ = Url::revoke_object_url(address);
+    }
 }
 
 /// Reads a list to its end, page after page.

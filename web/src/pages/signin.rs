@@ -36,13 +36,6 @@ pub fn SignIn() -> impl IntoView {
         work.run(request, |()| ());
     };
     let ended = move || sessions.access() == Access::SignedOut { ended: true };
-    let barred = Signal::derive(move || {
-        if user.with(|u| u.trim().is_empty()) || password.with(String::is_empty) {
-            "Type name and password".to_owned()
-        } else {
-            String::new()
-        }
-    });
     view! {
         <main class="signin">
             <div class="brand">{logo()} "Ashlar"</div>
@@ -94,7 +87,7 @@ pub fn SignIn() -> impl IntoView {
                         autocomplete="current-password"
                         wide=true
                     />
-                    <Button label="Sign in" look=Look::Primary submit=true busy=work.busy() barred />
+                    <Button label="Sign in" look=Look::Primary submit=true busy=work.busy() />
                 </form>
             </div>
             <p class="foot">

@@ -14,7 +14,6 @@ use crate::components::{
 use crate::format;
 use crate::live::Live;
 use crate::pages::networks::subnet;
-use crate::time;
 use crate::words;
 
 /// How often load and picture are asked for while the page is in sight.
@@ -76,17 +75,26 @@ pub fn Summary(vm: Memo<Vm>) -> impl IntoView {
 #[component]
 fn ScreenCard(vm: Memo<Vm>, running: Memo<bool>, tick: RwSignal<u32>) -> impl IntoView {
     let id = vm.with_untracked(|vm| vm.id);
-    let broken = RwSignal::new(false);
-    let picture = move || {
-        broken.set(false);
-        format!(
-            "{}/{id}/screenshot?at={}-{}",
-            endpoint::VMS,
-            time::now().as_second(),
-            tick.get()
-        )
-    };
-    let name = vm.with_untracked(|vm| vm.spec.name.to_string());
+    let path = StoredValue::new(format!("{}/{id}/screenshot", endpoint::VMS));
+    let picture = RwSignal::new(String::new());
+    Effect::new(move |_| {
+        tick.track();
+        if !running.get() {
+            return;
+        }
+        spawn_local(async move {
+            let Some(path) = path.try_get_value() else {
+                return;
+            };
+            // A picture that does not come leaves the one before; the next is asked for soon.
+            if let Ok(new) = client::picture(&path).await {
+                let old = picture.try_update(|shown| std::mem::replace(shown, new.clone()));
+                client::forget_picture(&old.unwrap_or(new));
+            }
+        });
+    });
+    on_cleanup(move || client::forget_picture(&picture.try_get_untracked().unwrap_or_default()));
+    let alt = StoredValue::new(vm.with_untracked(|vm| format!("The screen of {}", vm.spec.name)));
     view! {
         <div class="card">
             <h2>
@@ -96,13 +104,14 @@ fn ScreenCard(vm: Memo<Vm>, running: Memo<bool>, tick: RwSignal<u32>) -> impl In
                 {move || {
                     if running.get() {
                         view! {
-                            <img
-                                src=picture
-                                alt=format!("The screen of {name}")
-                                hidden=broken
-                                on:error=move |_| broken.set(true)
-                            />
-                            {move || broken.get().then(|| view! { <span>"No picture yet"</span> })}
+                            {move || {
+                                let address = picture.get();
+                                if address.is_empty() {
+                                    view! { <span>"No picture yet"</span> }.into_any()
+                                } else {
+                                    view! { <img src=address alt=alt.get_value() /> }.into_any()
+                                }
+                            }}
                             <LinkButton href=format!("/vms/{id}/console") label="Open" small=true />
                         }
                             .into_any()
