@@ -186,18 +186,30 @@ impl Client {
 
     /// Sends a request; the body is still to be read. A refusal is an error.
     pub async fn begin(&self, request: RequestBuilder) -> Result<(Response, String)> {
+        let (response, what) = self.exchange(request).await?;
+        match response.status().is_success() {
+            true => Ok((response, what)),
+            false => Err(self.refused(response).await),
+        }
+    }
+
+    /// Sends a request; a refusal is an answer too.
+    pub async fn exchange(&self, request: RequestBuilder) -> Result<(Response, String)> {
         let request = request
             .build()
             .map_err(|error| Error::Prepare("make the request", error.without_url().into()))?;
         let what = format!("{} {}", request.method(), request.url().path());
         let response = self.http.execute(request).await;
-        let response = response.map_err(|error| self.lost(error))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok((response, what));
+        Ok((response.map_err(|error| self.lost(error))?, what))
+    }
+
+    /// What a refusal says.
+    pub async fn refused(&self, response: Response) -> Error {
+        let status = response.status().as_u16();
+        match response.bytes().await {
+            Ok(body) => refusal(status, &body),
+            Err(error) => self.lost(error),
         }
-        let body = response.bytes().await.map_err(|error| self.lost(error))?;
-        Err(refusal(status.as_u16(), &body))
     }
 
     fn lost(&self, error: reqwest::Error) -> Error {

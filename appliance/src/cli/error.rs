@@ -208,17 +208,23 @@ impl Error {
     /// The whole story for a person: what, why, which fields, what to do.
     pub fn story(&self) -> String {
         let mut text = format!("ashlar: {self}");
-        let mut source = std::error::Error::source(self);
+        let causes: Vec<String> =
+            std::iter::successors(std::error::Error::source(self), |error| error.source())
+                .map(ToString::to_string)
+                .collect();
+        // Of what lies between a request and the network only the end of the chain tells anything.
+        let skipped = match self {
+            Error::Unreachable { .. } => causes.len().saturating_sub(1),
+            _ => 0,
+        };
         let mut last = self.to_string();
-        while let Some(error) = source {
-            let message = error.to_string();
+        for cause in causes.into_iter().skip(skipped) {
             // Some libraries repeat their cause in their own text.
-            if !last.contains(&message) {
+            if !last.contains(&cause) {
                 text.push_str(": ");
-                text.push_str(&message);
+                text.push_str(&cause);
             }
-            last = message;
-            source = error.source();
+            last = cause;
         }
         text.push('\n');
         if let Error::Refused(problem) = self {

@@ -41,7 +41,12 @@ pub struct UploadArgs {
     #[arg(long)]
     pub name: Option<Name>,
     /// What is in it
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub description: String,
     /// SHA-256 that the file must have; reckoned from the file when absent
     #[arg(long, value_name = "HEX")]
@@ -60,7 +65,12 @@ pub struct FetchArgs {
     #[arg(long = "from", value_name = "URL")]
     from: String,
     /// What is in it
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     description: String,
     /// SHA-256 that it must have; needed over http://
     #[arg(long, value_name = "HEX")]

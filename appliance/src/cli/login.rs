@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use ashlar_api::error::Code;
 use ashlar_api::site::{ClaimCheck, ClaimRequest, SiteSpec};
 use ashlar_api::user::{LoginRequest, Session};
 use ashlar_api::{Name, endpoint};
@@ -64,7 +65,12 @@ pub struct ClaimArgs {
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Time zone, such as Europe/Berlin
-    #[arg(long, value_name = "ZONE", default_value = "")]
+    #[arg(
+        long,
+        value_name = "ZONE",
+        default_value = "",
+        hide_default_value = true
+    )]
     time_zone: String,
 }
 
@@ -169,9 +175,20 @@ impl LoginArgs {
         };
         let password = ask::password(self.password_file.as_deref(), "Password")?;
         let body = LoginRequest { user, password };
-        let answer = stranger.client.post(endpoint::SESSION, &body).await?;
+        let answer = stranger.client.post(endpoint::SESSION, &body).await;
+        let answer = answer.map_err(wrong)?;
         let session = stranger.keep(&answer)?;
         signed_in(&stranger, &session, &answer, look)
+    }
+}
+
+/// Whoever is signing in need not be told to sign in.
+fn wrong(error: Error) -> Error {
+    match error {
+        Error::Refused(problem) if problem.code == Code::Unauthenticated => {
+            Error::failed(problem.title, problem.remedy)
+        }
+        other => other,
     }
 }
 
@@ -221,7 +238,7 @@ impl LogoutArgs {
         forget(&key, self.forget)?;
         match ended {
             // It had ended by itself.
-            Err(error) if error.code() == Some(ashlar_api::error::Code::Unauthenticated) => Ok(()),
+            Err(error) if error.code() == Some(Code::Unauthenticated) => Ok(()),
             Err(error) => {
                 output::note("The login is forgotten here, but the appliance was not told:");
                 Err(error)

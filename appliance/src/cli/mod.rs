@@ -21,6 +21,8 @@ mod fault;
 mod image;
 mod job;
 mod link;
+#[cfg(test)]
+mod live;
 mod login;
 mod network;
 mod node;

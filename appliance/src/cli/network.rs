@@ -52,7 +52,12 @@ pub struct CreateArgs {
     #[command(flatten)]
     mode: ModeArgs,
     /// What it is for
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     description: String,
     /// How
     #[command(flatten)]

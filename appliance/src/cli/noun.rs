@@ -36,6 +36,8 @@ pub trait Noun: DeserializeOwned {
     const PATH: &'static str;
     /// Lists of other objects whose names are shown.
     const RELATED: &'static [&'static str] = &[];
+    /// Those of them whose names are in the table.
+    const IN_TABLE: &'static [&'static str] = Self::RELATED;
     /// The headings of the table.
     const COLUMNS: &'static [&'static str];
 
@@ -190,7 +192,7 @@ pub async fn print_pages<N: Noun>(cx: &Cx, pages: &[Answer]) -> Result {
     if cx.look.format == Format::Json {
         return output::json(&joined(pages)?);
     }
-    let look = cx.with_names(N::RELATED).await?;
+    let look = cx.with_names(N::IN_TABLE).await?;
     let mut rows = Vec::new();
     for page in pages {
         let page: Page<N> = page.read()?;

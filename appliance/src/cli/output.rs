@@ -194,9 +194,9 @@ mod tests {
             vec!["bad\x1b[2J".to_owned(), "stopped".into(), "1 GiB".into()],
         ];
         insta::assert_snapshot!(table(&["name", "state", "memory"], rows), @r"
-        NAME       STATE     MEMORY
-        web-1      running   2 GiB
-        db         -         512 MiB
+        NAME      STATE     MEMORY
+        web-1     running   2 GiB
+        db        -         512 MiB
         bad�[2J   stopped   1 GiB
         ");
     }

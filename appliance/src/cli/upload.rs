@@ -13,6 +13,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
+use ashlar_api::error::Code;
 use ashlar_api::image::{Image, ImagePhase, ImageSource, ImageSpec};
 use ashlar_api::job::Job;
 use ashlar_api::{Bytes, JobId, Name, endpoint};
@@ -31,7 +32,7 @@ const PIECE: u64 = 8 << 20;
 /// How long one piece may take.
 const PIECE_PATIENCE: Duration = Duration::from_secs(600);
 /// How often in a row a piece may fail.
-const TRIES: u32 = 8;
+const TRIES: u32 = 20;
 /// What the bars look like.
 const BAR: &str =
     "{prefix} {bar:30} {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {msg}";
@@ -173,8 +174,15 @@ async fn send(
             read_piece(file, from, length).map_err(|error| Error::file("read", path, error))?;
         match put(cx, address, bytes, from, size).await {
             Ok(next) => {
-                tries = 0;
-                from = next.unwrap_or(from + length);
+                let next = next.unwrap_or(from + length);
+                tries = if next > from { 0 } else { tries + 1 };
+                if tries > TRIES {
+                    return Err(Error::failed(
+                        "the appliance does not keep what is sent to it",
+                        "`ashlar fault list` tells what is wrong with its storage.",
+                    ));
+                }
+                from = next;
             }
             Err(error) => {
                 tries += 1;
@@ -207,11 +215,22 @@ async fn put(cx: &Cx, address: &str, bytes: Vec<u8>, from: u64, size: u64) -> Re
         .header("Content-Range", format!("bytes {from}-{last}/{size}"))
         .timeout(PIECE_PATIENCE)
         .body(bytes);
-    let answer = cx.client.send(request).await?;
-    let offset = answer.headers.get("upload-offset");
-    Ok(offset
+    let (response, _) = cx.client.exchange(request).await?;
+    let offset = response.headers().get("upload-offset");
+    let offset = offset
         .and_then(|value| value.to_str().ok()?.parse().ok())
-        .filter(|next| *next > from && *next <= size))
+        .filter(|offset| *offset != from && *offset <= size);
+    // A refusal that says where to go on is as good as a success.
+    match response.status().is_success() || offset.is_some() {
+        true => Ok(offset),
+        false => Err(cx.client.refused(response).await),
+    }
+}
+
+/// Whether the same piece may be taken later: the appliance was away, somebody
+/// else's broken upload still holds the image, or what is told of it lags behind.
+fn may_be_taken(error: &Error) -> bool {
+    error.may_pass() || matches!(error.code(), Some(Code::WrongState | Code::InUse))
 }
 
 /// Where to go on after a piece failed: where the appliance is, if it is there at all.
@@ -235,8 +254,7 @@ async fn recover(
     };
     bar.set_message("");
     let here = image.status.received.0;
-    // A refusal that trying again cannot change: the same piece at the same place.
-    let hopeless = !error.may_pass() && here == from;
+    let hopeless = here == from && !may_be_taken(&error);
     if image.status.phase != ImagePhase::Receiving || hopeless {
         return Err(error);
     }

@@ -62,7 +62,12 @@ pub struct CreateArgs {
     #[arg(long)]
     role: RoleArg,
     /// The person's name
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     full_name: String,
     /// File with the first password (`-` is the input); asked for when absent
     #[arg(long, value_name = "FILE")]

@@ -105,6 +105,7 @@ impl Noun for Vm {
     const PATH: &'static str = endpoint::VMS;
     const RELATED: &'static [&'static str] =
         &[endpoint::VOLUMES, endpoint::NETWORKS, endpoint::IMAGES];
+    const IN_TABLE: &'static [&'static str] = &[];
     const COLUMNS: &'static [&'static str] =
         &["name", "state", "cpus", "memory", "load", "addresses"];
 

@@ -41,17 +41,23 @@ pub struct CreateArgs {
     #[arg(long, value_name = "WHEN", default_value = "always")]
     run_policy: RunArg,
     /// What it is for
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     description: String,
     /// Refuse to delete it
     #[arg(long)]
     protected: bool,
-    /// What it does at its first start
-    #[command(flatten)]
-    first: FirstStartArgs,
     /// How
     #[command(flatten)]
     change: ChangeArgs,
+    // Last, because its heading holds for all options that follow.
+    /// What it does at its first start
+    #[command(flatten)]
+    first: FirstStartArgs,
 }
 
 /// What a guest with cloud-init does at its first start.

@@ -45,7 +45,12 @@ pub struct CreateArgs {
     #[arg(short, long)]
     image: Option<String>,
     /// What it is for
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     description: String,
     /// How
     #[command(flatten)]
@@ -77,6 +82,7 @@ impl Noun for Volume {
     const WORD: &'static str = "volume";
     const PATH: &'static str = endpoint::VOLUMES;
     const RELATED: &'static [&'static str] = &[endpoint::POOLS, endpoint::IMAGES, endpoint::VMS];
+    const IN_TABLE: &'static [&'static str] = &[endpoint::POOLS, endpoint::VMS];
     const COLUMNS: &'static [&'static str] = &["name", "state", "size", "used", "pool", "machine"];
 
     fn id(&self) -> String {
