@@ -42,6 +42,8 @@ pub enum NodeCommand {
     Restart(EndArgs),
     /// Power a node off; virtual machines on it are asked to end first
     PowerOff(EndArgs),
+    /// Start the appliance's own program again; virtual machines go on
+    RestartSupervisor(NameArgs),
 }
 
 /// What changes about a node.
@@ -186,6 +188,18 @@ impl NodeCommand {
             }
             NodeCommand::Restart(args) => end(cx, args, "restart", "Restart").await,
             NodeCommand::PowerOff(args) => end(cx, args, "power-off", "Power off").await,
+            NodeCommand::RestartSupervisor(args) => {
+                let id = noun::id_of::<Node>(&cx.client, &args.name).await?;
+                let path = format!("{}/restart-supervisor", at(Node::PATH, &id));
+                let answer = cx
+                    .client
+                    .send(cx.client.request(Method::POST, &path))
+                    .await?;
+                cx.tell(
+                    &answer,
+                    "The appliance is away for a few seconds; virtual machines go on.",
+                )
+            }
         }
     }
 }

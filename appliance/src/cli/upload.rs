@@ -88,15 +88,8 @@ pub async fn run(cx: &Cx, args: UploadArgs) -> Result {
     };
     let (image, job) = begin(cx, wanted).await?;
     let address = at(Image::PATH, &image.id());
-    send(
-        cx,
-        &mut file,
-        &path,
-        &address,
-        image.status.received.0,
-        size,
-    )
-    .await?;
+    let from = held(cx, &address, &image).await?;
+    send(cx, &mut file, &path, &address, from, size).await?;
     if let (Some(job), false) = (job, args.no_wait) {
         wait::jobs(cx, &[job]).await?;
     }
@@ -205,6 +198,18 @@ fn read_piece(file: &mut std::fs::File, from: u64, length: u64) -> std::io::Resu
     Ok(bytes)
 }
 
+/// How many bytes the appliance holds. What is seen of an image lags behind, so
+/// it is the answer only when nothing better is known.
+async fn held(cx: &Cx, address: &str, image: &Image) -> Result<u64> {
+    let request = cx
+        .client
+        .request(Method::HEAD, &format!("{address}/content"));
+    let (response, _) = cx.client.exchange(request).await?;
+    let offset = response.headers().get("upload-offset");
+    let offset = offset.and_then(|value| value.to_str().ok()?.parse().ok());
+    Ok(offset.unwrap_or(image.status.received.0))
+}
+
 /// Sends one piece; gives where the appliance wants to go on, if it says.
 async fn put(cx: &Cx, address: &str, bytes: Vec<u8>, from: u64, size: u64) -> Result<Option<u64>> {
     let last = from + (bytes.len() as u64).saturating_sub(1);
@@ -252,8 +257,11 @@ async fn recover(
         Err(away) if away.may_pass() => return Ok(from),
         Err(other) => return Err(other),
     };
+    let here = match held(cx, address, &image).await {
+        Err(away) if away.may_pass() => return Ok(from),
+        other => other?,
+    };
     bar.set_message("");
-    let here = image.status.received.0;
     let hopeless = here == from && !may_be_taken(&error);
     if image.status.phase != ImagePhase::Receiving || hopeless {
         return Err(error);
