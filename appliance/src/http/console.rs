@@ -241,6 +241,7 @@ async fn relay_serial(socket: Socket, line: SerialSession, welcome: impl Fn() ->
         mut output,
         input,
     } = line;
+    let typing = input.clone();
     let mut session = socket.session.clone();
     let outward = async {
         let mut history = Bytes::from(history);
@@ -251,7 +252,14 @@ async fn relay_serial(socket: Socket, line: SerialSession, welcome: impl Fn() ->
             }
         }
         loop {
-            let bytes = match output.recv().await {
+            // Both arms are cancel-safe: a channel keeps what was not received. The line
+            // has ended when nothing can be typed any more; what came before goes first.
+            let received = tokio::select! {
+                biased;
+                received = output.recv() => received,
+                () = typing.closed() => return End::Guest,
+            };
+            let bytes = match received {
                 Ok(bytes) => bytes,
                 Err(RecvError::Lagged(_)) => Bytes::from_static(MISSED),
                 Err(RecvError::Closed) => return End::Guest,

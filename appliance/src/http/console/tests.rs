@@ -206,7 +206,10 @@ async fn a_serial_line_begins_with_its_history() {
     client.send(Frame::Text("ls\r".into())).await.unwrap();
     assert_eq!(&soon(typed.recv()).await.unwrap()[..], b"root\r");
     assert_eq!(&soon(typed.recv()).await.unwrap()[..], b"ls\r");
-    drop(output);
+    // As the line does when its machine ends: its last words, then nobody listens.
+    output.send(Bytes::from_static(b"bye")).unwrap();
+    drop(typed);
+    assert_eq!(bytes(&mut client, 3).await, b"bye");
     assert!(matches!(
         soon(client.next()).await,
         Some(Ok(Frame::Close(_)))

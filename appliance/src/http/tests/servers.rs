@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use super::{Rig, app, free_port};
+use super::{Rig, app, free_port, look};
 use crate::http::{Ports, serve};
 
 async fn until(what: &str, mut so: impl FnMut() -> bool) {
@@ -23,12 +23,12 @@ async fn until(what: &str, mut so: impl FnMut() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_that_is_taken_is_told_and_tried_again() {
     let folder = tempfile::tempdir().unwrap();
-    let app = app(&folder).await;
+    let (app, _machines) = app(&folder).await;
     let other = std::net::TcpListener::bind("[::]:0").unwrap();
     let https = other.local_addr().unwrap().port();
     let ports = Ports { https, http: None };
     let (stop, stopped) = watch::channel(false);
-    let handle = serve(app.clone(), ports, stopped).unwrap();
+    let handle = serve(app.clone(), ports, stopped.clone()).unwrap();
     let told = || {
         app.health
             .reported()
@@ -39,6 +39,11 @@ async fn a_port_that_is_taken_is_told_and_tried_again() {
     let fault = app.health.reported().remove(0);
     assert!(fault.title.contains(&https.to_string()), "{fault:?}");
     assert!(!fault.remedy.is_empty());
+    look(&app, stopped);
+    until("everybody can read it", || {
+        app.health.faults().contains(&fault)
+    })
+    .await;
     drop(other);
     until("the fault is over", || !told()).await;
     assert!(
