@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ashlar_api::{NodeId, Timestamp};
+use ashlar_api::{JobId, NodeId, Timestamp};
 use tokio::sync::watch;
 
 use super::events::Events;
@@ -37,6 +37,8 @@ pub struct StorageDomain {
     devices: BTreeMap<String, Vec<PathBuf>>,
     /// What the last pass left to do.
     left: Vec<String>,
+    /// Jobs of uploads whose progress was told.
+    uploads: Vec<JobId>,
     since: BTreeMap<faults::Key, Timestamp>,
 }
 
@@ -61,6 +63,7 @@ impl StorageDomain {
             cleaned: false,
             devices: BTreeMap::new(),
             left: Vec::new(),
+            uploads: Vec::new(),
             since: BTreeMap::new(),
         }
     }
@@ -125,7 +128,14 @@ impl Domain for StorageDomain {
             self.since.insert(key, fault.since);
             faults.push(fault);
         }
-        for (job, share) in status::uploads(desired, observed) {
+        let uploads = status::uploads(desired, observed);
+        for job in std::mem::take(&mut self.uploads) {
+            if desired.jobs.values().all(|running| running.id != job) {
+                self.board.clear(job);
+            }
+        }
+        for (job, share) in uploads {
+            self.uploads.push(job);
             let share = Some(share);
             let message = "Receiving the image".to_owned();
             self.board.set(job, Progress { share, message });

@@ -30,7 +30,7 @@ pub async fn erase(drive: &Path) -> Result<(), Error> {
         .await
         .map_err(|source| Error::Wipe {
             drive: drive.to_owned(),
-            source,
+            source: Box::new(source),
         })?;
     let path = drive.to_owned();
     tokio::task::spawn_blocking(move || exclusively(&path).and_then(empty_ends))

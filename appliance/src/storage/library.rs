@@ -43,7 +43,7 @@ pub async fn format(device: &Path) -> Result<(), Error> {
         .map(drop)
         .map_err(|source| Error::Library {
             what: "make the file system of the image library",
-            source,
+            source: Box::new(source),
         })
 }
 
@@ -69,7 +69,7 @@ async fn check(device: &Path) -> Result<(), Error> {
         | Ok(_) => Ok(()),
         Err(source) => Err(Error::Library {
             what: "check the file system of the image library",
-            source,
+            source: Box::new(source),
         }),
     }
 }
@@ -79,7 +79,7 @@ pub async fn grow(device: &Path) -> Result<(), Error> {
     let tool = Tool::new("resize2fs").arg(device).timeout(LIMIT);
     tool.run().await.map(drop).map_err(|source| Error::Library {
         what: "let the image library fill its volume",
-        source,
+        source: Box::new(source),
     })
 }
 

@@ -79,7 +79,7 @@ pub enum Error {
         /// What was tried.
         what: &'static str,
         /// What happened.
-        source: CommandError,
+        source: Box<CommandError>,
     },
     /// A drive could not be emptied.
     #[error("cannot erase {}", .drive.display())]
@@ -95,7 +95,7 @@ pub enum Error {
         /// The drive.
         drive: PathBuf,
         /// What happened.
-        source: CommandError,
+        source: Box<CommandError>,
     },
     /// A drive is too small for a pool.
     #[error("the drives have not enough room for a pool")]

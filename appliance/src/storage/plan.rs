@@ -117,7 +117,8 @@ impl<'a> Plan<'a> {
     /// mounted, or will not be again, because its group is not there or not whole.
     fn library_is_seen_or_lost(&self) -> bool {
         let pool = self.desired.library();
-        self.library().is_some() || !pool.is_some_and(|pool| self.whole_group(pool.id).is_some())
+        let is_lost = pool.is_none_or(|pool| self.whole_group(pool.id).is_none());
+        self.library().is_some() || is_lost
     }
 
     /// Removes a volume that is not wanted or could not be made.
@@ -185,15 +186,11 @@ impl<'a> Plan<'a> {
         }
         let mut claims = self.observed.groups_of(pool.id);
         match (claims.next(), claims.next()) {
-            (Some(group), None) => {
-                // Volumes of somebody else in our group: a person has to look first.
-                if group.strangers.is_empty() {
-                    self.step(Step::RemoveGroup {
-                        group: group.name.clone(),
-                        partial: group.missing > 0,
-                    });
-                }
-            }
+            // With volumes of somebody else in our group, a person has to look first.
+            (Some(group), None) if group.strangers.is_empty() => self.step(Step::RemoveGroup {
+                group: group.name.clone(),
+                partial: group.missing > 0,
+            }),
             (None, _) if pool.phase == Phase::Deleting => self.step(Step::ForgetPool(pool.id)),
             _ => {}
         }

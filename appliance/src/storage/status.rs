@@ -139,6 +139,9 @@ fn pool(
         .volumes
         .iter()
         .filter(|volume| volume.spec.pool == record.id);
+    let metadata_used = thin.and_then(|thin| thin.metadata_used);
+    #[expect(clippy::cast_possible_truncation, reason = "a share needs few digits")]
+    let metadata_used = metadata_used.unwrap_or_default() as f32;
     PoolStatus {
         condition: condition(&record.phase, Kind::Pool, record.id.to_string(), faults),
         size: thin.map(|thin| thin.size).unwrap_or_default(),
@@ -146,10 +149,7 @@ fn pool(
             .map(|thin| share_of(thin.size, thin.data_used))
             .unwrap_or_default(),
         promised: Bytes(volumes.clone().map(|volume| volume.spec.size.0).sum()),
-        metadata_used: thin
-            .and_then(|thin| thin.metadata_used)
-            .map(|share| share as f32)
-            .unwrap_or_default(),
+        metadata_used,
         volumes: volumes.count(),
         volume_group: record.volume_group(),
         // The drives of a pool are put end to end: each holds a part that no other has.
@@ -236,7 +236,7 @@ pub fn uploads(desired: &Desired, observed: &Observed) -> Vec<(JobId, f32)> {
             };
             let job = desired.job(image.id)?;
             let held = observed.file(image.id).partial.unwrap_or_default();
-            Some((job.id, (held.0 as f64 / size.0.max(1) as f64) as f32))
+            Some((job.id, held.0 as f32 / size.0.max(1) as f32))
         })
         .collect()
 }

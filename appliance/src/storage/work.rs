@@ -37,6 +37,7 @@ struct Entry {
     number: u64,
     work: Work,
     task: Option<AbortHandle>,
+    job: Option<JobId>,
 }
 
 /// Where a work says how far it has come.
@@ -93,16 +94,21 @@ impl Works {
             number,
             work: Work::Running { checking: false },
             task: Some(task.abort_handle()),
+            job,
         };
         entries.insert(subject, entry);
     }
 
-    /// Ends a work and forgets it.
+    /// Ends a work and forgets it, and how far it had come.
     pub fn stop(&self, subject: Subject) {
-        if let Some(entry) = self.entries().remove(&subject)
-            && let Some(task) = entry.task
-        {
+        let Some(entry) = self.entries().remove(&subject) else {
+            return;
+        };
+        if let Some(task) = entry.task {
             task.abort();
+        }
+        if let Some(job) = entry.job {
+            self.board.clear(job);
         }
     }
 
@@ -148,7 +154,7 @@ impl Teller {
     pub fn tell_bytes(&self, done: u64, all: Option<u64>, message: &str) {
         let share = all
             .filter(|all| *all > 0)
-            .map(|all| (done as f64 / all as f64) as f32);
+            .map(|all| done as f32 / all as f32);
         self.tell(share, message);
     }
 
@@ -207,6 +213,7 @@ mod tests {
         assert_eq!(board.get(job).unwrap().share, Some(0.25));
         works.stop(subject());
         assert_eq!(seen(&works), None);
+        assert!(board.get(job).is_none());
     }
 
     #[tokio::test]

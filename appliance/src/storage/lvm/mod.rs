@@ -98,7 +98,7 @@ pub enum LvmError {
         /// What was tried.
         what: String,
         /// What happened.
-        source: CommandError,
+        source: Box<CommandError>,
     },
     /// Its report could not be read.
     #[error("read the report of LVM")]
@@ -110,7 +110,7 @@ impl LvmError {
         let CommandError::Failed { stderr, .. } = &error else {
             return LvmError::Run {
                 what,
-                source: error,
+                source: Box::new(error),
             };
         };
         let message = told(stderr);
