@@ -6,7 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// A part, and the parts it may use beside itself.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -57,7 +58,7 @@ const KNOW_ALL: &[&str] = &["main", "supervisor"];
 fn parts_use_only_what_they_may() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    collect(&sources, &mut files);
+    collect(&sources, &mut files).unwrap();
     assert!(
         files.len() > 5,
         "the sources were not found in {}",
@@ -65,7 +66,7 @@ fn parts_use_only_what_they_may() {
     );
     let mut wrong = BTreeSet::new();
     for file in files {
-        let part = part_of(&sources, &file);
+        let part = part_of(&sources, &file).unwrap();
         if KNOW_ALL.contains(&part.as_str()) {
             continue;
         }
@@ -94,28 +95,23 @@ fn uses_are_found_in_all_their_forms() {
     assert_eq!(parts_used(text), used);
 }
 
-fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() {
-            collect(&path, files);
+            collect(&path, files)?;
         } else if path.extension().is_some_and(|end| end == "rs") {
             files.push(path);
         }
     }
+    Ok(())
 }
 
-/// The module at the top to which a file belongs.
-fn part_of(sources: &Path, file: &Path) -> String {
-    let inside = file.strip_prefix(sources).unwrap();
-    let first = inside
-        .components()
-        .next()
-        .unwrap()
-        .as_os_str()
-        .to_string_lossy()
-        .into_owned();
-    first.trim_end_matches(".rs").to_owned()
+/// The module at the top to which a file belongs; `None` when it lies elsewhere.
+fn part_of(sources: &Path, file: &Path) -> Option<String> {
+    let inside = file.strip_prefix(sources).ok()?;
+    let first = inside.components().next()?.as_os_str().to_str()?;
+    Some(first.trim_end_matches(".rs").to_owned())
 }
 
 /// The modules at the top that a source text names after `crate::`, comments left out.

@@ -22,10 +22,10 @@ use super::error::{Answer, Failure};
 #[allow_missing = true]
 struct Console;
 
-/// The build of the console that is in here. Cargo does not see when files come
-/// or go in `web/dist`, but it sees this variable: whoever builds the console
-/// before the program sets it to something that changes with the console.
-pub const BUILD: Option<&str> = option_env!("ASHLAR_CONSOLE_BUILD");
+// Cargo does not see when files come or go in `web/dist`, but it sees this
+// variable: whoever builds the console before the program sets it to something
+// that changes with the console.
+const _: Option<&str> = option_env!("ASHLAR_CONSOLE_BUILD");
 
 const UNBUILT: &str = include_str!("unbuilt.html");
 const INDEX: &str = "index.html";

@@ -123,6 +123,7 @@ impl Failure {
     }
 
     /// The problem as the client reads it.
+    #[cfg(test)]
     pub fn problem(&self) -> &Problem {
         &self.0.problem
     }

@@ -1,4 +1,4 @@
-//! The newest load as text that Prometheus and its kin read.
+//! The newest load, and how the domains fare, as text that Prometheus and its kin read.
 //!
 //! Gauges only: rates are reckoned where the counters are read, and a reader
 //! that comes every five seconds or more seldom gets what the console shows.
@@ -16,6 +16,7 @@ use super::Shared;
 use super::auth::Caller;
 use super::error::Answer;
 use super::request::NoQuery;
+use crate::reconcile::Pass;
 use crate::state::schema::{NodeRecord, PoolRecord, VmRecord};
 
 /// The content type of the text format.
@@ -30,6 +31,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub async fn read(shared: web::Data<Shared>, _: Caller, _: web::Query<NoQuery>) -> Answer {
     let mut text = Exposition::default();
     node(&shared, &mut text)?;
+    passes(&shared, &mut text);
     pools(&shared, &mut text)?;
     vms(&shared, &mut text)?;
     Ok(HttpResponse::Ok()
@@ -137,6 +139,54 @@ fn node(shared: &Shared, text: &mut Exposition) -> Answer<()> {
         text.gauge(metric, help, vec![(own(), value)]);
     }
     Ok(())
+}
+
+/// What a gauge says of a pass.
+type OfPass = fn(&Pass) -> i64;
+
+/// How the last pass of each domain went; a domain that has made none yet is left out.
+fn passes(shared: &Shared, text: &mut Exposition) {
+    let seen = &shared.app.seen;
+    let passes = [
+        ("network", seen.network.borrow().pass.clone()),
+        ("storage", seen.storage.borrow().pass.clone()),
+        ("vm", seen.vm.borrow().pass.clone()),
+        ("service", seen.service.borrow().pass.clone()),
+    ];
+    let each = |of: OfPass| {
+        let value = |(domain, pass): &(&str, Option<Pass>)| {
+            let labels = vec![("domain", (*domain).to_owned())];
+            pass.as_ref().map(|pass| (labels, of(pass)))
+        };
+        passes.iter().filter_map(value).collect::<Vec<_>>()
+    };
+    let gauges: [(&str, &str, OfPass); 4] = [
+        (
+            "pass_end_timestamp_seconds",
+            "When a domain last compared what is with what is wanted.",
+            |pass| pass.at.as_second(),
+        ),
+        ("pass_steps_done", "Steps that the last pass did.", |pass| {
+            number(pass.done)
+        }),
+        (
+            "pass_steps_left",
+            "Steps that were left after the last pass.",
+            |pass| number(pass.left.len()),
+        ),
+        (
+            "pass_failures",
+            "What went wrong in the last pass.",
+            |pass| number(pass.failures.len()),
+        ),
+    ];
+    for (name, help, of) in gauges {
+        text.gauge(name, help, each(of));
+    }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn pools(shared: &Shared, text: &mut Exposition) -> Answer<()> {

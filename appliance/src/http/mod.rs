@@ -90,7 +90,7 @@ use auth::Caller;
 use request::{ChangeQuery, ListQuery};
 use tls::Certificate;
 
-pub use server::{Error, Handle, Ports, serve};
+pub use server::{Ports, serve};
 
 /// What the API stands on.
 #[derive(Clone)]
@@ -133,8 +133,6 @@ pub struct Shared {
     pub places: console::Places,
     /// What streams tell.
     pub feed: events::Feed,
-    /// Changes with every start of the supervisor.
-    pub instance: String,
     document: OnceLock<web::Bytes>,
 }
 
@@ -146,7 +144,6 @@ impl Shared {
             gate: gate::Gate::new()?,
             places: console::Places::default(),
             feed: events::Feed::new(&instance),
-            instance,
             document: OnceLock::new(),
             app,
         })

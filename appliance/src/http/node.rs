@@ -16,8 +16,6 @@ use ashlar_api::vm::VmPhase;
 use ashlar_api::{Bytes, NodeId, Page, Timestamp};
 use jiff::ToSpan;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 
 use super::auth::Caller;
 use super::error::{Answer, Failure};
@@ -26,6 +24,7 @@ use super::{Shared, reply};
 use crate::state::command::Command;
 use crate::state::schema::{NodeRecord, VmRecord};
 use crate::sys::cgroup::Cgroup;
+use crate::sys::init_socket::{self, Request};
 use crate::sys::{proc, sysfs};
 
 /// How long an unconfirmed change of the management network lasts.
@@ -236,7 +235,15 @@ pub async fn restart(
     _: web::Query<NoQuery>,
     Body(end): Body<NodeEnd>,
 ) -> Answer {
-    finish(&shared, &caller, id, &end, "reboot", "is being restarted").await
+    finish(
+        &shared,
+        &caller,
+        id,
+        &end,
+        Request::Reboot,
+        "is being restarted",
+    )
+    .await
 }
 
 /// Powers a node off
@@ -256,7 +263,7 @@ pub async fn power_off(
         &caller,
         id,
         &end,
-        "poweroff",
+        Request::PowerOff,
         "is being powered off",
     )
     .await
@@ -267,7 +274,7 @@ async fn finish(
     caller: &Caller,
     id: NodeId,
     end: &NodeEnd,
-    word: &str,
+    request: Request,
     what: &str,
 ) -> Answer {
     let record = shared.need::<NodeRecord>(id)?;
@@ -279,7 +286,7 @@ async fn finish(
         ));
     }
     shared.note(caller, Kind::Node, id, &record.spec.name, what);
-    ask(shared, word).await?;
+    ask(shared, request).await?;
     Ok(HttpResponse::Accepted().finish())
 }
 
@@ -302,12 +309,12 @@ pub async fn restart_supervisor(
     own(&shared, id)?;
     // Init kills this very process, so it is asked when the answer is on its way;
     // whether it is there to be asked is found out before.
-    ask(&shared, "status").await?;
+    ask(&shared, Request::Status).await?;
     let what = "starts its program again";
     shared.note(&caller, Kind::Node, id, &record.spec.name, what);
     tokio::spawn(async move {
         tokio::time::sleep(LAST_WORD).await;
-        if let Err(failure) = ask(&shared, "restart-supervisor").await {
+        if let Err(failure) = ask(&shared, Request::RestartSupervisor).await {
             tracing::error!("{failure}");
         }
     });
@@ -322,30 +329,12 @@ fn own(shared: &Shared, id: NodeId) -> Answer<()> {
     Err(Failure::new(Code::WrongState, "this is another node").remedy("Ask that node itself."))
 }
 
-/// Says a word to init, and waits for its answer.
-async fn ask(shared: &Shared, word: &str) -> Answer<()> {
-    let path = shared.app.run.join("init.sock");
-    let ask = async {
-        let mut socket = UnixStream::connect(&path).await?;
-        socket.write_all(format!("{word}\n").as_bytes()).await?;
-        socket.shutdown().await?;
-        let mut line = String::new();
-        let mut answer = socket.take(LONGEST_ANSWER);
-        answer.read_to_string(&mut line).await?;
-        // `status` is answered with a document, everything else with `ok`.
-        match line.trim() {
-            line if line == "ok" || line.starts_with('{') => Ok(()),
-            line => Err(std::io::Error::other(line.to_owned())),
-        }
-    };
-    let asked = tokio::time::timeout(Duration::from_secs(5), ask).await;
-    let asked = asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    asked.map_err(|error| {
-        tracing::error!("init cannot be asked for {word}: {error}");
+/// Asks init, and waits until it has taken the request.
+async fn ask(shared: &Shared, request: Request) -> Answer<()> {
+    let socket = shared.app.run.join("init.sock");
+    init_socket::ask(&socket, request).await.map_err(|error| {
+        tracing::error!("init cannot be asked for {}: {error}", request.word());
         Failure::new(Code::Unavailable, "the node does not take the wish to end")
             .remedy("Press the power button of the machine.")
     })
 }
-
-/// How much of an answer of init is read.
-const LONGEST_ANSWER: u64 = 4096;

@@ -1,11 +1,6 @@
 //! Requests to process 1, over `/run/ashlar/init.sock`: one line in, one line out.
 //!
-//! ```text
-//!   poweroff | reboot   ─►  ok
-//!   restart-supervisor  ─►  ok          (killed as it stands: the next one finds everything by looking)
-//!   status              ─►  {"restarts":0,"last_end":null,"watchdog":true,"ending":null}
-//!   anything else       ─►  unknown request: …
-//! ```
+//! The words are in [`crate::sys::init_socket`], where those who ask take them too.
 //!
 //! Invariant: a client that says nothing, or half a line, holds up nobody: connections are few, do not block, and
 //! are closed when a new one needs their place. Only root is heard.
@@ -18,35 +13,11 @@ use std::path::Path;
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::{Ending, log};
+use super::log;
+use crate::sys::init_socket::Request;
 
-/// Where requests are taken.
-pub const SOCKET: &str = "/run/ashlar/init.sock";
 const MOST_CLIENTS: usize = 8;
 const LONGEST_LINE: usize = 128;
-
-/// What was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    /// End the machine.
-    End(Ending),
-    /// Kill the supervisor and start it again; guests and services go on.
-    RestartSupervisor,
-    /// Tell how things are.
-    Status,
-}
-
-impl Request {
-    fn parse(line: &str) -> Option<Request> {
-        match line.trim() {
-            "poweroff" => Some(Request::End(Ending::PowerOff)),
-            "reboot" => Some(Request::End(Ending::Reboot)),
-            "restart-supervisor" => Some(Request::RestartSupervisor),
-            "status" => Some(Request::Status),
-            _ => None,
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Client {
@@ -174,7 +145,7 @@ mod tests {
                 "ok".to_owned()
             });
         }
-        assert_eq!(heard, [Request::End(Ending::Reboot)]);
+        assert_eq!(heard, [Request::Reboot]);
         assert_eq!(reply(whole), "ok\n");
         assert_eq!(reply(rubbish), "unknown request: \\u{7}rm -rf /\n");
         assert!(reply(long).starts_with("unknown request: xxx"));
@@ -184,9 +155,8 @@ mod tests {
             heard.push(request);
             "ok".to_owned()
         });
-        assert_eq!(heard[1], Request::End(Ending::PowerOff));
+        assert_eq!(heard[1], Request::PowerOff);
         assert_eq!(reply(half), "ok\n");
         drop(silent);
-        assert_eq!(Request::parse("status"), Some(Request::Status));
     }
 }

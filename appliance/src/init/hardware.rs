@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::log;
 use super::modules::Loader;
-use crate::sys::uevent::{Notice, Source, UeventSocket};
+use crate::sys::uevent::{Notice, UeventSocket};
 
 /// The devices of the machine while it boots.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Hardware {
 impl Hardware {
     /// Begins to listen, then to load drivers: nothing that appears in between is missed.
     pub fn discover() -> Hardware {
-        let events = UeventSocket::open(Source::Kernel)
+        let events = UeventSocket::open()
             .inspect_err(|error| log::warn(format_args!("cannot hear of devices: {error}")))
             .ok();
         Hardware {

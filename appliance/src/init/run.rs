@@ -13,12 +13,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::boot::Machine;
-use super::control::{self, Control, Request};
+use super::control::Control;
 use super::power::Buttons;
 use super::rescue::Rescue;
 use super::supervise::{self, Supervised};
 use super::watchdog::Watchdog;
 use super::{Ending, clock, log, reap};
+use crate::sys::init_socket::{DONE, Request, SOCKET};
 use crate::sys::uevent::{Notice, UeventSocket};
 
 /// How often logs are cut.
@@ -59,7 +60,7 @@ pub fn until_ending(machine: Machine) -> Parting {
         supervised: Supervised::new(),
         watchdog: Watchdog::open(),
         signals: listen_to_signals(),
-        control: Control::open(Path::new(control::SOCKET))
+        control: Control::open(Path::new(SOCKET))
             .inspect_err(|error| log::error(format_args!("cannot take requests: {error}")))
             .ok(),
         buttons: Buttons::default(),
@@ -180,13 +181,17 @@ impl Main {
         }
         if let Some(mut control) = self.control.take() {
             control.serve(|request| match request {
-                Request::End(ending) => {
-                    self.want(ending, "a request");
-                    "ok".to_owned()
+                Request::PowerOff => {
+                    self.want(Ending::PowerOff, "a request");
+                    DONE.to_owned()
+                }
+                Request::Reboot => {
+                    self.want(Ending::Reboot, "a request");
+                    DONE.to_owned()
                 }
                 Request::RestartSupervisor => {
                     self.supervised.replace();
-                    "ok".to_owned()
+                    DONE.to_owned()
                 }
                 Request::Status => self.status(),
             });

@@ -68,6 +68,7 @@ impl Ruleset {
     }
 
     /// What `nft` reads.
+    #[cfg(test)]
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -1,7 +1,7 @@
 //! One terminal: raw mode, keys in, drawings out, from plug to unplug.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,6 @@ use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::draw::draw;
@@ -20,6 +19,7 @@ use super::facts::Facts;
 use super::keys::{self, Key};
 use super::plain;
 use super::view::{Intent, View};
+use crate::sys::readable::Readable;
 
 /// How a terminal is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,27 +102,23 @@ impl Session {
             .write(true)
             .custom_flags(OFlag::O_NOCTTY.bits())
             .open(&self.path)?;
-        let input = AsyncFd::new(file)?;
+        let input = Readable::new(&file)?;
         let mut shown = match self.manner {
             Manner::FullScreen => self.screen(&out)?,
             Manner::LinesFirst => Shown::Lines { said: Vec::new() },
         };
+        let mut bytes = [0; 64];
         loop {
             shown = self.refresh(shown, &out)?;
-            // Cancel-safe: readiness is level-triggered, a watch keeps its newest value, the timer is set anew.
+            // Cancel-safe: keys stay in the terminal until `read` returns them, a watch keeps its newest value, the
+            // timer is set anew.
             tokio::select! {
-                ready = input.readable() => {
-                    let mut guard = ready?;
-                    let mut bytes = [0; 64];
-                    match guard.try_io(|fd| fd.get_ref().read(&mut bytes)) {
-                        Ok(Ok(0)) => return Ok(()),
-                        Ok(Ok(n)) => for key in keys::parse(&bytes[..n]) {
-                            shown = self.press(shown, key, &out).await?;
-                        },
-                        Ok(Err(error)) => return Err(error),
-                        Err(_would_block) => {}
-                    }
-                }
+                read = input.read(&mut bytes) => match read? {
+                    0 => return Ok(()),
+                    n => for key in keys::parse(&bytes[..n]) {
+                        shown = self.press(shown, key, &out).await?;
+                    },
+                },
                 changed = self.facts.changed() => if changed.is_err() { return Ok(()) },
                 () = tokio::time::sleep(until_next_minute()) => {}
             }

@@ -184,7 +184,7 @@ impl Domain for ServiceDomain {
                 message,
             });
         }
-        let faults = status::faults(&services, &mut self.faults_since, now);
+        let faults = status::faults(&services, &pass.failures, &mut self.faults_since, now);
         self.status.send_replace(Status {
             services,
             pass: Some(pass.clone()),

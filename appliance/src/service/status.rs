@@ -23,9 +23,13 @@ pub struct Status {
 /// So many early ends in a row are no accident any more.
 const OFTEN: u32 = 3;
 
-/// A fault for each service that cannot stay up. `since` remembers when each began.
+/// Under this name it is remembered since when steps fail; no service has it.
+const STEPS: &str = "";
+
+/// A fault for each service that cannot stay up, and one for the steps that failed. `since` remembers when each began.
 pub fn faults(
     services: &[Service],
+    failures: &[String],
     since: &mut BTreeMap<String, Timestamp>,
     now: Timestamp,
 ) -> Vec<Fault> {
@@ -33,8 +37,11 @@ pub fn faults(
         .iter()
         .filter(|service| !service.running && service.restarts >= OFTEN)
         .collect();
-    since.retain(|name, _| failing.iter().any(|service| service.name == *name));
-    failing
+    since.retain(|name, _| match name.as_str() {
+        STEPS => !failures.is_empty(),
+        name => failing.iter().any(|service| service.name == name),
+    });
+    let mut faults: Vec<Fault> = failing
         .into_iter()
         .map(|service| Fault {
             code: format!("service-{}", service.name),
@@ -50,7 +57,21 @@ pub fn faults(
             subject: None,
             since: *since.entry(service.name.clone()).or_insert(now),
         })
-        .collect()
+        .collect();
+    if !failures.is_empty() {
+        faults.push(Fault {
+            code: "services-not-applied".to_owned(),
+            severity: Severity::Warning,
+            title: "Services could not be brought to what is wanted".to_owned(),
+            detail: failures.join("\n"),
+            remedy:
+                "It is tried again by itself. If this lasts, restart the node and report this text."
+                    .to_owned(),
+            subject: None,
+            since: *since.entry(STEPS.to_owned()).or_insert(now),
+        });
+    }
+    faults
 }
 
 #[cfg(test)]
@@ -71,17 +92,31 @@ mod tests {
     fn only_what_keeps_ending_is_a_fault_and_it_keeps_its_beginning() {
         let mut since = BTreeMap::new();
         let (then, later) = (Timestamp::UNIX_EPOCH, Timestamp::now());
-        assert!(faults(&[service(false, 1)], &mut since, then).is_empty());
-        let first = faults(&[service(false, 3)], &mut since, then);
+        assert!(faults(&[service(false, 1)], &[], &mut since, then).is_empty());
+        let first = faults(&[service(false, 3)], &[], &mut since, then);
         assert!(first[0].detail.contains("could not open socket"));
         assert_eq!(
-            faults(&[service(false, 4)], &mut since, later)[0].since,
+            faults(&[service(false, 4)], &[], &mut since, later)[0].since,
             then
         );
-        assert!(faults(&[service(true, 4)], &mut since, later).is_empty());
+        assert!(faults(&[service(true, 4)], &[], &mut since, later).is_empty());
         assert_eq!(
-            faults(&[service(false, 5)], &mut since, later)[0].since,
+            faults(&[service(false, 5)], &[], &mut since, later)[0].since,
             later
         );
+    }
+
+    #[test]
+    fn a_step_that_fails_is_told_until_it_succeeds() {
+        let mut since = BTreeMap::new();
+        let (then, later) = (Timestamp::UNIX_EPOCH, Timestamp::now());
+        let failures = ["start chronyd: no such file".to_owned()];
+        faults(&[], &failures, &mut since, then);
+        let told = faults(&[service(false, 3)], &failures, &mut since, later);
+        assert_eq!(told.len(), 2);
+        assert_eq!((told[0].since, told[1].since), (later, then));
+        assert!(told[1].detail.contains("no such file"));
+        assert!(faults(&[], &[], &mut since, later).is_empty());
+        assert!(since.is_empty());
     }
 }

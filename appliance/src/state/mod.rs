@@ -80,6 +80,10 @@ impl Store {
     /// Sets a file aside that [`Store::open`] refused, because somebody asked
     /// for it, and prepares the others to go on without it. The file is kept
     /// under the name that is returned.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "no screen and no command offers this choice yet")
+    )]
     pub async fn set_aside(
         directory: &Path,
         node: NodeId,
@@ -126,6 +130,7 @@ impl Store {
     }
 
     /// The newest revision.
+    #[cfg(test)]
     pub fn revision(&self) -> u64 {
         self.0.news.revision()
     }

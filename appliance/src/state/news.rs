@@ -77,6 +77,7 @@ impl News {
     }
 
     /// The newest revision.
+    #[cfg(test)]
     pub fn revision(&self) -> u64 {
         *self.revision.borrow()
     }

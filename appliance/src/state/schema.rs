@@ -407,10 +407,6 @@ impl ImageRecord {
     pub fn path(&self) -> PathBuf {
         PathBuf::from(LIBRARY_PATH).join(self.id.to_string())
     }
-    /// Its file while its bytes come.
-    pub fn partial_path(&self) -> PathBuf {
-        PathBuf::from(LIBRARY_PATH).join(format!("{}.part", self.id))
-    }
 }
 
 /// The bridge of the management network.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::reconcile::Waker;
-use crate::sys::uevent::{Notice, Source, Uevents};
+use crate::sys::uevent::{Notice, Uevents};
 
 /// How long a burst may last: partitions come after their disk.
 const BURST: Duration = Duration::from_millis(300);
@@ -50,7 +50,7 @@ impl Drop for Events {
 
 async fn hear(waker: Waker, changed: Arc<AtomicBool>) {
     loop {
-        let error = match Uevents::open(Source::Kernel) {
+        let error = match Uevents::open() {
             Ok(mut events) => wake_at_news(&mut events, &waker, &changed).await,
             Err(error) => error,
         };

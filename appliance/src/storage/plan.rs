@@ -17,8 +17,6 @@
 //! no work on it is known. What was ready once is never made again by itself: its
 //! absence is a fault.
 
-use std::path::PathBuf;
-
 use ashlar_api::image::ImageSource;
 use ashlar_api::volume::BLOCK;
 use ashlar_api::{Bytes, ImageId, PoolId};

@@ -41,6 +41,7 @@ use crate::state::Store;
 use crate::state::command::Command;
 use crate::state::schema::NodeRecord;
 use crate::sys;
+use crate::sys::init_socket::{self, Request};
 
 use identity::Identity;
 use parts::Parts;
@@ -55,6 +56,8 @@ const LOG: &str = "/run/ashlar/log/supervisor.log";
 const SCREEN_PACE: Duration = Duration::from_secs(15);
 /// How long changes are gathered before the screen is told.
 const BURST: Duration = Duration::from_millis(100);
+/// How long the log of the state may take to stop.
+const LAST: Duration = Duration::from_secs(5);
 /// Threads for asynchronous work: it waits far more than it works.
 const THREADS: usize = 2;
 
@@ -196,6 +199,10 @@ async fn supervise() -> anyhow::Result<()> {
     for screen in screens {
         screen.abort();
     }
+    // What was agreed is on the drive already; a log that does not stop in time loses nothing.
+    if tokio::time::timeout(LAST, store.close()).await.is_err() {
+        tracing::warn!("the log of the state does not stop in time");
+    }
     Ok(())
 }
 
@@ -231,16 +238,16 @@ async fn without_state(
         tokio::select! {
             ended = ending::asked() => return ended.map(drop).context("wait for a signal"),
             Some(intent) = wanted.recv() => match intent {
-                Intent::Restart => ask(ending::Request::Reboot).await,
-                Intent::PowerOff => ask(ending::Request::PowerOff).await,
+                Intent::Restart => ask(Request::Reboot).await,
+                Intent::PowerOff => ask(Request::PowerOff).await,
                 Intent::SetAddressing(_) => tracing::warn!("the address can not be changed while the state is not open"),
             },
         }
     }
 }
 
-async fn ask(request: ending::Request) {
-    if let Err(error) = ending::ask(request).await {
+async fn ask(request: Request) {
+    if let Err(error) = init_socket::ask(Path::new(init_socket::SOCKET), request).await {
         tracing::error!("ask init for {request:?}: {}", chain(&error));
     }
 }
@@ -248,8 +255,8 @@ async fn ask(request: ending::Request) {
 /// Does what somebody at the screen wants.
 async fn fulfil(intent: Intent, store: &Store, identity: &Identity) {
     match intent {
-        Intent::Restart => ask(ending::Request::Reboot).await,
-        Intent::PowerOff => ask(ending::Request::PowerOff).await,
+        Intent::Restart => ask(Request::Reboot).await,
+        Intent::PowerOff => ask(Request::PowerOff).await,
         Intent::SetAddressing(ipv4) => {
             let Ok(Some(node)) = store.get::<NodeRecord>(identity.node) else {
                 return;

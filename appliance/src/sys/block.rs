@@ -132,11 +132,6 @@ pub fn list() -> Vec<Block> {
     list_in(Path::new("/sys/class/block"))
 }
 
-/// One whole block device.
-pub fn find(name: &str) -> Option<Block> {
-    read(Path::new("/sys/class/block"), name)
-}
-
 fn list_in(class: &Path) -> Vec<Block> {
     sysfs::names(class)
         .iter()
@@ -409,7 +404,5 @@ mod tests {
             .find(|block| block.kind == Kind::Disk && block.size > 0)
             .unwrap();
         assert!(disk.path().exists());
-        assert_eq!(find(&disk.name).as_ref(), Some(disk));
-        assert_eq!(find("no-such-disk"), None);
     }
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::pidfd::PidFd;
-use super::proc::Pressure;
 use super::{fs, sysfs};
 
 /// Handed on to every group when the kernel has them.
@@ -129,17 +128,6 @@ pub struct Stats {
     pub written_bytes: u64,
 }
 
-/// Pressure stall information of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    /// Waiting for a processor.
-    Cpu,
-    /// Waiting for memory.
-    Memory,
-    /// Waiting for disks.
-    Io,
-}
-
 impl Cgroup {
     /// The top of the hierarchy, wherever it is mounted.
     pub fn root() -> Result<Cgroup, CgroupError> {
@@ -159,6 +147,7 @@ impl Cgroup {
     }
 
     /// A group by its directory.
+    #[cfg(test)]
     pub fn at(path: impl Into<PathBuf>) -> Cgroup {
         Cgroup { path: path.into() }
     }
@@ -305,16 +294,6 @@ impl Cgroup {
             read_bytes,
             written_bytes,
         }
-    }
-
-    /// How much its processes wait for a resource; `None` when the kernel does not count it.
-    pub fn pressure(&self, resource: Resource) -> Option<Pressure> {
-        let name = match resource {
-            Resource::Cpu => "cpu.pressure",
-            Resource::Memory => "memory.pressure",
-            Resource::Io => "io.pressure",
-        };
-        Pressure::parse(&sysfs::text(self.path.join(name))?)
     }
 
     fn write(&self, attribute: &str, value: &str) -> Result<(), CgroupError> {
@@ -504,10 +483,6 @@ pub mod tests {
             "io.stat",
             "254:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n254:16 rbytes=1 wbytes=0 rios=1\n",
         );
-        put(
-            "memory.pressure",
-            "some avg10=0.12 avg60=1.50 avg300=0.00 total=12345\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1\n",
-        );
         let group = Cgroup::at(directory.path());
         let stats = group.stats();
         assert_eq!(stats.cpu_usage, Duration::from_millis(2500));
@@ -520,9 +495,6 @@ pub mod tests {
             (stats.oom_kills, stats.read_bytes, stats.written_bytes),
             (1, 4097, 8192)
         );
-        let pressure = group.pressure(Resource::Memory).unwrap();
-        assert!((pressure.some.avg60 - 1.5).abs() < f64::EPSILON);
-        assert_eq!(group.pressure(Resource::Io), None);
     }
 
     #[test]

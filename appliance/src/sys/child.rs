@@ -82,7 +82,6 @@ pub struct Launch {
     cgroup: Option<PathBuf>,
     log: Option<PathBuf>,
     output: Option<OwnedFd>,
-    terminal: Option<File>,
     limits: Vec<(Resource, u64)>,
     no_network: bool,
     no_new_privs: bool,
@@ -103,7 +102,6 @@ impl Launch {
             cgroup: None,
             log: None,
             output: None,
-            terminal: None,
             limits: Vec::new(),
             no_network: false,
             no_new_privs: false,
@@ -169,12 +167,6 @@ impl Launch {
         self
     }
 
-    /// A terminal for standard input, output and error, which becomes the terminal of its session.
-    pub fn terminal(mut self, terminal: File) -> Launch {
-        self.terminal = Some(terminal);
-        self
-    }
-
     /// Sets a resource limit, soft and hard.
     pub fn limit(mut self, resource: Resource, most: u64) -> Launch {
         self.limits.push((resource, most));
@@ -203,16 +195,6 @@ impl Launch {
     pub fn fd(mut self, fd: impl Into<OwnedFd>, number: RawFd) -> Launch {
         self.fds.push((fd.into(), number));
         self
-    }
-
-    /// The program and its arguments, for logs.
-    pub fn command_line(&self) -> String {
-        let words = std::iter::once(self.program.as_os_str())
-            .chain(self.args.iter().map(OsString::as_os_str));
-        words
-            .map(|word| word.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" ")
     }
 
     /// Starts it. Returns when the program itself runs (after exec), so a missing program is an error here.

@@ -12,7 +12,6 @@ mod blocking;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -122,7 +121,6 @@ pub struct Tool {
     env: Vec<(OsString, OsString)>,
     stdin: Vec<u8>,
     limit: Duration,
-    directory: Option<PathBuf>,
 }
 
 impl Tool {
@@ -134,7 +132,6 @@ impl Tool {
             env: Vec::new(),
             stdin: Vec::new(),
             limit: DEFAULT_LIMIT,
-            directory: None,
         }
     }
 
@@ -167,12 +164,6 @@ impl Tool {
     /// How long it may run; 60 s unless told.
     pub fn timeout(mut self, limit: Duration) -> Tool {
         self.limit = limit;
-        self
-    }
-
-    /// The directory it runs in; `/` unless told.
-    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Tool {
-        self.directory = Some(directory.into());
         self
     }
 
@@ -247,7 +238,7 @@ impl Tool {
             .env("LC_ALL", "C")
             .env("PATH", PATH)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(self.directory.as_deref().unwrap_or("/".as_ref()))
+            .current_dir("/")
             .process_group(0)
             .stdin(if self.stdin.is_empty() {
                 Stdio::null()

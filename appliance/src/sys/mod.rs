@@ -10,6 +10,7 @@ pub mod child;
 pub mod clock;
 pub mod command;
 pub mod fs;
+pub mod init_socket;
 pub mod io_uring;
 pub mod pidfd;
 pub mod proc;

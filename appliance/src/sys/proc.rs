@@ -133,13 +133,6 @@ pub fn processor_model() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// Averages of runnable processes over 1, 5 and 15 minutes.
-pub fn load_average() -> [f64; 3] {
-    let text = sysfs::text("/proc/loadavg").unwrap_or_default();
-    let mut words = text.split(' ').map(|word| word.parse().unwrap_or(0.0));
-    [0; 3].map(|_| words.next().unwrap_or(0.0))
-}
-
 /// Time since the kernel started.
 pub fn uptime() -> Duration {
     let text = sysfs::text("/proc/uptime").unwrap_or_default();
@@ -149,65 +142,6 @@ pub fn uptime() -> Duration {
         .and_then(|word| word.parse().ok())
         .unwrap_or(0.0);
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
-}
-
-/// One line of pressure stall information.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Stall {
-    /// Percent of the last 10 seconds.
-    pub avg10: f64,
-    /// Percent of the last minute.
-    pub avg60: f64,
-    /// Percent of the last five minutes.
-    pub avg300: f64,
-    /// All of it so far.
-    pub total: Duration,
-}
-
-/// How long tasks waited for a resource.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Pressure {
-    /// At least one task waited.
-    pub some: Stall,
-    /// All tasks waited.
-    pub full: Stall,
-}
-
-impl Pressure {
-    /// The machine's pressure on `cpu`, `memory` or `io`; `None` when the kernel does not count it.
-    pub fn read(resource: &str) -> Option<Pressure> {
-        Pressure::parse(&sysfs::text(Path::new("/proc/pressure").join(resource))?)
-    }
-
-    /// Parses a pressure file.
-    pub fn parse(text: &str) -> Option<Pressure> {
-        let stall = |kind: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
-            let field = |name: &str| {
-                line.split(' ')
-                    .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
-            };
-            let percent = |name: &str| {
-                field(name)
-                    .and_then(|text| text.parse().ok())
-                    .unwrap_or(0.0)
-            };
-            let total = field("total")
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0);
-            Some(Stall {
-                avg10: percent("avg10"),
-                avg60: percent("avg60"),
-                avg300: percent("avg300"),
-                total: Duration::from_micros(total),
-            })
-        };
-        // Old kernels have no "full" line for processors.
-        Some(Pressure {
-            some: stall("some")?,
-            full: stall("full").unwrap_or_default(),
-        })
-    }
 }
 
 /// One process.
@@ -290,17 +224,6 @@ mod tests {
         assert!(processors() >= 1);
         assert!(processor_model().is_some());
         assert!(uptime() > Duration::ZERO);
-        assert!(load_average().iter().all(|load| *load >= 0.0));
-    }
-
-    #[test]
-    fn reads_recorded_pressure() {
-        let text = "some avg10=1.23 avg60=0.50 avg300=0.10 total=987654\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n";
-        let pressure = Pressure::parse(text).unwrap();
-        assert!((pressure.some.avg10 - 1.23).abs() < f64::EPSILON);
-        assert_eq!(pressure.full.total, Duration::from_micros(5));
-        assert!(Pressure::parse("some avg10=0.00 avg60=0.00 avg300=0.00 total=1").is_some());
-        assert_eq!(Pressure::parse(""), None);
     }
 
     #[test]

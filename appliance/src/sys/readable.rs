@@ -1,5 +1,5 @@
-//! A descriptor of which a task learns that it can be read, for sources whose
-//! news are only noticed: netlink groups, inotify.
+//! A descriptor of which a task learns that it can be read: for sources whose
+//! news are only noticed (netlink groups, inotify), and for terminals.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,6 +25,19 @@ impl Readable {
     pub async fn ready(&self) -> io::Result<()> {
         self.0.readable().await?.retain_ready();
         Ok(())
+    }
+
+    /// Reads what there is, once there is something; 0 is the end. Cancel-safe: bytes are taken only when it returns.
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let read = |fd: &AsyncFd<OwnedFd>| Ok(nix::unistd::read(fd.get_ref(), buffer)?);
+            match ready.try_io(read) {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(result) => return result,
+                Err(_would_block) => {}
+            }
+        }
     }
 
     /// Reads and drops everything there is, once there is something. That the kernel had to drop something itself is
@@ -67,7 +80,14 @@ mod tests {
             readable.ready().await.unwrap();
             readable.drain().await.unwrap();
         }
+        writer.write_all(b"ab").unwrap();
+        let mut two = [0; 4];
+        assert_eq!(readable.read(&mut two).await.unwrap(), 2);
+        assert_eq!(&two[..2], b"ab");
+        let more = tokio::time::timeout(short, readable.read(&mut two));
+        assert!(more.await.is_err());
         drop(writer);
+        assert_eq!(readable.read(&mut two).await.unwrap(), 0);
         readable.ready().await.unwrap();
         assert!(readable.drain().await.is_err());
     }

@@ -1,8 +1,8 @@
 //! Kernel events about devices, as they come: a disk pulled, a link that appeared.
 //!
 //! Invariant: an event is a hint to look again, never the truth itself. Events can be lost (the kernel drops them
-//! when we are slow) and [`Notice::Lost`] says so; whoever listens then looks at everything. Two sources: the
-//! kernel tells at once; udevd repeats each event after its rules ran, when `/dev/disk/by-id` and modules are done.
+//! when we are slow) and [`Notice::Lost`] says so; whoever listens then looks at everything. The kernel is
+//! heard itself: it tells at once, and also while no device manager runs.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,15 +15,6 @@ use nix::sys::socket::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-
-/// Whose events to hear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// The kernel's own, at once.
-    Kernel,
-    /// Those udevd has finished with.
-    Udev,
-}
 
 /// What happened to a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,16 +49,17 @@ pub enum Notice {
 #[derive(Debug)]
 pub struct UeventSocket {
     fd: OwnedFd,
-    source: Source,
     buffer: Vec<u8>,
 }
 
 /// Events wait here while the listener is busy; at boot hundreds come at once.
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// The group of the kernel's own events; udevd repeats them in another one.
+const KERNEL: u32 = 1;
 
 impl UeventSocket {
     /// Begins to listen. What happened before is not told: look once after opening.
-    pub fn open(source: Source) -> io::Result<UeventSocket> {
+    pub fn open() -> io::Result<UeventSocket> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(
             AddressFamily::Netlink,
@@ -77,14 +69,9 @@ impl UeventSocket {
         )?;
         // Refused without the right to do so; the default then has to do.
         let _ = setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER);
-        let groups = match source {
-            Source::Kernel => 1,
-            Source::Udev => 2,
-        };
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, KERNEL))?;
         Ok(UeventSocket {
             fd,
-            source,
             buffer: vec![0; 16 << 10],
         })
     }
@@ -100,14 +87,11 @@ impl UeventSocket {
                 Err(Errno::ENOBUFS) => return Ok(Some(Notice::Lost)),
                 Err(errno) => return Err(errno.into()),
             };
-            let message = &self.buffer[..count];
-            let event = match self.source {
-                // Only the kernel has port 0. Any program with rights may send to the group, and must not fool us.
-                Source::Kernel if from.is_some_and(|from| from.pid() != 0) => None,
-                Source::Kernel => parse_kernel(message),
-                Source::Udev => parse_udev(message),
-            };
-            if let Some(event) = event {
+            // Only the kernel has port 0. Any program with rights may send to the group, and must not fool us.
+            if from.is_some_and(|from| from.pid() != 0) {
+                continue;
+            }
+            if let Some(event) = parse(&self.buffer[..count]) {
                 return Ok(Some(Notice::Event(event)));
             }
         }
@@ -134,8 +118,8 @@ pub struct Uevents {
 
 impl Uevents {
     /// Begins to listen; needs a running runtime. What happened before is not told: look once after opening.
-    pub fn open(source: Source) -> io::Result<Uevents> {
-        let socket = UeventSocket::open(source)?;
+    pub fn open() -> io::Result<Uevents> {
+        let socket = UeventSocket::open()?;
         // SAFETY: the socket owns its descriptor, never replaces it, and lives inside of the AsyncFd.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         Ok(Uevents { socket })
@@ -154,26 +138,12 @@ impl Uevents {
 }
 
 /// `add@/devices/…\0ACTION=add\0DEVPATH=…\0…`
-fn parse_kernel(message: &[u8]) -> Option<Uevent> {
+fn parse(message: &[u8]) -> Option<Uevent> {
     let end = message.iter().position(|&byte| byte == 0)?;
     if !message[..end].contains(&b'@') {
         return None;
     }
     parse_properties(&message[end + 1..])
-}
-
-/// A header (`libudev\0`, magic, offset and length of the properties, hashes), then the properties.
-fn parse_udev(message: &[u8]) -> Option<Uevent> {
-    let magic = message.get(8..12)?;
-    if !message.starts_with(b"libudev\0") || magic != 0xfeed_cafe_u32.to_be_bytes() {
-        return None;
-    }
-    let word = |at: usize| {
-        let bytes: [u8; 4] = message.get(at..at + 4)?.try_into().ok()?;
-        usize::try_from(u32::from_ne_bytes(bytes)).ok()
-    };
-    let (offset, length) = (word(16)?, word(20)?);
-    parse_properties(message.get(offset..offset.checked_add(length)?)?)
 }
 
 fn parse_properties(bytes: &[u8]) -> Option<Uevent> {
@@ -204,47 +174,20 @@ mod tests {
 
     #[test]
     fn reads_a_recorded_kernel_event() {
-        let event = parse_kernel(RECORDED).unwrap();
+        let event = parse(RECORDED).unwrap();
         assert_eq!(
             (event.action.as_str(), event.subsystem.as_str()),
             ("add", "block")
         );
         assert_eq!(event.get("PARTNAME"), Some("ashlar-state"));
         assert_eq!(event.get("DEVNAME"), Some("vdb1"));
-        assert!(parse_kernel(b"libudev\0whatever").is_none());
-        assert!(parse_kernel(b"").is_none());
-    }
-
-    #[test]
-    fn reads_a_udev_event() {
-        let properties = b"ACTION=remove\0DEVPATH=/devices/x\0SUBSYSTEM=net\0INTERFACE=eth1\0";
-        let mut message = b"libudev\0".to_vec();
-        message.extend(0xfeed_cafe_u32.to_be_bytes());
-        for word in [
-            40_u32,
-            40,
-            u32::try_from(properties.len()).unwrap(),
-            0,
-            0,
-            0,
-            0,
-        ] {
-            message.extend(word.to_ne_bytes());
-        }
-        message.extend(properties);
-        let event = parse_udev(&message).unwrap();
-        assert_eq!(
-            (event.action.as_str(), event.get("INTERFACE")),
-            ("remove", Some("eth1"))
-        );
-        assert!(parse_udev(&message[..50]).is_none());
-        message[16] = 255;
-        assert!(parse_udev(&message).is_none());
+        assert!(parse(b"libudev\0whatever").is_none());
+        assert!(parse(b"").is_none());
     }
 
     #[tokio::test]
     async fn hears_the_kernel() {
-        let mut events = Uevents::open(Source::Kernel).unwrap();
+        let mut events = Uevents::open().unwrap();
         // Asking for an event of an existing device again is harmless; `SYNTH_UUID` marks it as asked for.
         std::fs::write("/sys/class/mem/null/uevent", "change").unwrap();
         let heard = tokio::time::timeout(Duration::from_secs(5), async {

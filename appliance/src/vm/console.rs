@@ -1,4 +1,4 @@
-//! What people see of machines: screens, serial lines, pictures, load; and the
+//! What people see of machines: screens, serial lines, pictures; and the
 //! end of all machines when the node ends.
 //!
 //! A handle that can be cloned and given to whoever serves people. It borrows
@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ashlar_api::VmId;
-use ashlar_api::metrics::VmSample;
 use tokio::net::UnixStream;
 
 use super::fleet::{Fleet, Reach};
@@ -23,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// How long killed groups may take to be empty.
 const KILLED: Duration = Duration::from_secs(5);
 
-/// Screens, serial lines and load of the machines on this node.
+/// Screens and serial lines of the machines on this node.
 #[derive(Clone, Debug)]
 pub struct Consoles {
     fleet: Arc<Fleet>,
@@ -89,12 +88,6 @@ impl Consoles {
     pub async fn picture(&self, id: VmId) -> Result<Vec<u8>, ConsoleError> {
         let qmp = self.qmp(id)?;
         vnc::picture(&qmp).await.map_err(failed("draw the screen"))
-    }
-
-    /// The load over the last hour, oldest first, a sample every five seconds; empty when it never ran.
-    pub fn metrics(&self, id: VmId) -> Vec<VmSample> {
-        let reach = self.fleet.reach(id);
-        reach.map(|reach| reach.samples.all()).unwrap_or_default()
     }
 }
 

@@ -15,7 +15,6 @@ use tokio::task::JoinHandle;
 
 use super::owner::{Owner, Surroundings};
 use super::qmp::Qmp;
-use super::sampler::Samples;
 use super::serial::Serial;
 use super::wanted::Wanted;
 
@@ -42,7 +41,6 @@ struct Handle {
     gone: Arc<AtomicBool>,
     live: watch::Receiver<Live>,
     serial: Arc<Serial>,
-    samples: Arc<Samples>,
     task: JoinHandle<()>,
 }
 
@@ -62,8 +60,6 @@ pub struct Reach {
     pub live: watch::Receiver<Live>,
     /// Its serial line.
     pub serial: Arc<Serial>,
-    /// Its load.
-    pub samples: Arc<Samples>,
 }
 
 impl Default for Fleet {
@@ -111,20 +107,12 @@ impl Fleet {
             qmp: None,
         });
         let gone = Arc::new(AtomicBool::new(false));
-        let samples = Arc::new(Samples::default());
-        let owner = Owner::new(
-            surroundings,
-            told,
-            live_out,
-            Arc::clone(&samples),
-            Arc::clone(&gone),
-        );
+        let owner = Owner::new(surroundings, told, live_out, Arc::clone(&gone));
         let handle = Handle {
             wanted: tell,
             gone,
             live,
             serial: Arc::new(Serial::new(&directory)),
-            samples,
             task: tokio::spawn(owner.run()),
         };
         self.owners().insert(id, handle);
@@ -149,7 +137,6 @@ impl Fleet {
         Some(Reach {
             live: handle.live.clone(),
             serial: Arc::clone(&handle.serial),
-            samples: Arc::clone(&handle.samples),
         })
     }
 

@@ -33,7 +33,7 @@ use super::life::{Event, Guest, Life, Wish};
 use super::place::Place;
 use super::process::{self, Process, Started};
 use super::qmp::{QmpError, QmpEvent};
-use super::sampler::{Sampler, Samples};
+use super::sampler::Sampler;
 use super::settings;
 use super::wanted::Wanted;
 use crate::reconcile::{Waker, chain};
@@ -84,7 +84,6 @@ pub struct Owner {
     id: VmId,
     wanted: watch::Receiver<Arc<Wanted>>,
     live: watch::Sender<Live>,
-    samples: Arc<Samples>,
     gone: Arc<AtomicBool>,
     freed: watch::Receiver<u64>,
     life: Life,
@@ -164,7 +163,6 @@ impl Owner {
         around: Surroundings,
         wanted: watch::Receiver<Arc<Wanted>>,
         live: watch::Sender<Live>,
-        samples: Arc<Samples>,
         gone: Arc<AtomicBool>,
     ) -> Owner {
         let id = wanted.borrow().assignment.record.id;
@@ -172,7 +170,6 @@ impl Owner {
             id,
             wanted,
             live,
-            samples,
             gone,
             freed: around.ledger.freed(),
             around,

@@ -94,7 +94,6 @@ pub struct QmpEvent {
 #[derive(Clone, Debug)]
 pub struct Qmp {
     commands: mpsc::Sender<Request>,
-    events: broadcast::WeakSender<QmpEvent>,
 }
 
 #[derive(Debug)]
@@ -144,10 +143,7 @@ impl Qmp {
             .map_err(failed)?;
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (sender, events) = broadcast::channel(EVENTS);
-        let qmp = Qmp {
-            commands,
-            events: sender.downgrade(),
-        };
+        let qmp = Qmp { commands };
         tokio::spawn(async move {
             let mut wire = Wire {
                 stream,
@@ -215,11 +211,6 @@ impl Qmp {
             command: command.to_owned(),
             source,
         })
-    }
-
-    /// Hears every event from now on; `None` when the connection has ended.
-    pub fn listen(&self) -> Option<broadcast::Receiver<QmpEvent>> {
-        Some(self.events.upgrade()?.subscribe())
     }
 
     async fn send(
@@ -478,7 +469,7 @@ mod tests {
             }
             Vec::new()
         });
-        let (qmp, _events) = connect(&directory).await;
+        let (qmp, mut events) = connect(&directory).await;
         let error = qmp.run("refuse", json!({})).await.unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -492,7 +483,10 @@ mod tests {
         assert!(matches!(error, QmpError::TimedOut { .. }), "{error}");
         let error = qmp.run("babble", json!({})).await.unwrap_err();
         assert!(matches!(error, QmpError::Closed { .. }), "{error}");
-        assert!(qmp.listen().is_none());
+        assert!(matches!(
+            events.recv().await,
+            Err(broadcast::error::RecvError::Closed)
+        ));
         let nowhere = Qmp::connect(Path::new("/no/such.sock"), limit).await;
         assert!(matches!(nowhere, Err(QmpError::Connect { .. })));
     }

@@ -5,10 +5,8 @@
 //! not. It keeps no connection of its own: QEMU takes one at a time, and that
 //! one is the owner's, borrowed for each question.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ashlar_api::metrics::VmSample;
@@ -28,30 +26,8 @@ use crate::sys::fs;
 
 /// From one sample to the next.
 const PACE: Duration = Duration::from_secs(5);
-/// Samples of an hour.
-const HOUR: usize = 720;
 /// An agent that did not answer is asked again after so many samples, one that did after more.
 const AGENT_AGAIN: (u32, u32) = (2, 6);
-
-/// The samples of the last hour.
-#[derive(Debug, Default)]
-pub struct Samples(Mutex<VecDeque<VmSample>>);
-
-impl Samples {
-    fn push(&self, sample: VmSample) {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.len() >= HOUR {
-            ring.pop_front();
-        }
-        ring.push_back(sample);
-    }
-
-    /// All, oldest first.
-    pub fn all(&self) -> Vec<VmSample> {
-        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.iter().copied().collect()
-    }
-}
 
 /// What is looked at.
 #[derive(Debug)]
@@ -72,8 +48,6 @@ pub struct Subject {
     pub live: watch::Receiver<Live>,
     /// Who is told how much memory it holds.
     pub ledger: Ledger,
-    /// Where samples are kept.
-    pub samples: Arc<Samples>,
 }
 
 /// What was seen last.
@@ -126,7 +100,6 @@ async fn look(subject: Subject, tell: watch::Sender<Seen>) {
         subject.ledger.holds(subject.id, Bytes(now.memory));
         if let Some(before) = before.replace(now) {
             let sample = metrics::sample(&before, &now, subject.cpus, Timestamp::now());
-            subject.samples.push(sample);
             seen.load = Some(sample);
         }
         rest = rest.saturating_sub(1);

@@ -105,6 +105,10 @@ async fn a_machine_is_made_watched_and_stopped() {
     assert_eq!(picture.headers()["content-type"], "image/png");
     assert!(picture.bytes().await.unwrap().starts_with(b"\x89PNG\r\n"));
     let metrics = ask(Method::GET, "/metrics").await.text().await.unwrap();
+    assert!(
+        metrics.contains("ashlar_pass_failures{domain=\"vm\"} 0\n"),
+        "{metrics}"
+    );
     let running = "ashlar_vm_phase{vm=\"web-1\",phase=\"running\"} 1";
     assert!(metrics.contains(running), "{metrics}");
 

@@ -15,7 +15,8 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{App, Handle, Ports, serve, tls};
+use super::server::Handle;
+use super::{App, Ports, serve, tls};
 use crate::health::seen::Seen;
 use crate::health::{self, Health};
 use crate::reconcile::progress::Board;
@@ -129,9 +130,8 @@ impl Machines {
 /// Nothing is left behind by a test that fails.
 impl Drop for Machines {
     fn drop(&mut self) {
-        if let Ok(groups) = self.groups.groups().map(|groups| {
+        if let Ok(groups) = self.groups.groups().inspect(|groups| {
             let _ = groups.kill();
-            groups
         }) {
             for _ in 0..50 {
                 if groups.remove().is_ok() {

@@ -205,10 +205,10 @@ impl Log {
     }
 
     fn committed(&self) -> Option<LogIdOf<Types>> {
-        self.committed
+        *self
+            .committed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 }
 
@@ -283,7 +283,7 @@ impl RaftLogStorage<Types> for Log {
             let purged: Option<LogIdOf<Types>> = promised(db, "purged")?;
             let last = last_entry(db)?.map(|entry| entry.log_id());
             Ok(LogState {
-                last_log_id: last.or_else(|| purged.clone()),
+                last_log_id: last.or(purged),
                 last_purged_log_id: purged,
             })
         })
@@ -295,7 +295,7 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &VoteOf<Types>) -> Result<(), io::Error> {
-        let vote = vote.clone();
+        let vote = *vote;
         self.write("write the vote", move |db| promise(db, "vote", &vote))
             .await
     }

@@ -92,7 +92,7 @@ impl Machine {
     /// Makes a node the only member, for a log that is founded anew behind `last`.
     pub fn belong_to(&self, member: Member, last: &LogIdOf<Types>) -> Result<(), StateError> {
         let alone = Membership::new_with_defaults(vec![BTreeSet::from([member])], []);
-        let stored: StoredMembershipOf<Types> = StoredMembership::new(Some(last.clone()), alone);
+        let stored: StoredMembershipOf<Types> = StoredMembership::new(Some(*last), alone);
         let text = serde_json::to_string(&stored)
             .map_err(|error| STATE.damaged(&self.file, error.to_string()))?;
         let db = self.writer.lock().unwrap_or_else(PoisonError::into_inner);

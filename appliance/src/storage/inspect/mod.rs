@@ -385,9 +385,6 @@ impl<S: Source + ?Sized> Reader<'_, S> {
 /// Numbers at fixed places; a place outside reads as zero, which every check refuses.
 trait Fields {
     fn bytes<const N: usize>(&self, at: usize) -> [u8; N];
-    fn be16(&self, at: usize) -> u16 {
-        u16::from_be_bytes(self.bytes(at))
-    }
     fn be32(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.bytes(at))
     }

@@ -44,7 +44,6 @@ pub(super) struct Prepared {
     cgroup: Option<File>,
     input: File,
     output: File,
-    is_terminal: bool,
     limits: Vec<(libc::__rlimit_resource_t, libc::rlimit)>,
     no_network: bool,
     no_new_privs: bool,
@@ -104,30 +103,22 @@ impl Prepared {
 
         let null =
             |options: &mut OpenOptions| open("open /dev/null", Path::new("/dev/null"), options);
-        let passed = |step: &'static str| {
-            move |source| ChildError::Prepare {
-                program: launch.program.clone(),
-                step,
-                source,
+        let input = null(OpenOptions::new().read(true))?;
+        let output = match (&launch.output, &launch.log) {
+            (Some(fd), _) => {
+                let copy = fd.try_clone().map_err(|source| ChildError::Prepare {
+                    program: launch.program.clone(),
+                    step: "pass the output on",
+                    source,
+                })?;
+                File::from(copy)
             }
-        };
-        let terminal =
-            |terminal: &File| terminal.try_clone().map_err(passed("pass the terminal on"));
-        let input = match &launch.terminal {
-            Some(file) => terminal(file)?,
-            None => null(OpenOptions::new().read(true))?,
-        };
-        let output = match (&launch.terminal, &launch.output, &launch.log) {
-            (Some(file), _, _) => terminal(file)?,
-            (None, Some(fd), _) => {
-                File::from(fd.try_clone().map_err(passed("pass the output on"))?)
-            }
-            (None, None, Some(log)) => open(
+            (None, Some(log)) => open(
                 "open the log",
                 log,
                 OpenOptions::new().append(true).create(true).mode(0o600),
             )?,
-            (None, None, None) => null(OpenOptions::new().write(true))?,
+            (None, None) => null(OpenOptions::new().write(true))?,
         };
         let cgroup = match &launch.cgroup {
             Some(directory) => Some(open(
@@ -153,7 +144,6 @@ impl Prepared {
             cgroup,
             input,
             output,
-            is_terminal: launch.terminal.is_some(),
             limits: launch
                 .limits
                 .iter()
@@ -282,9 +272,6 @@ impl Prepared {
             *step = 5;
             for (fd, number) in [(input, 0), (output, 1), (output, 2)] {
                 Errno::result(libc::dup2(fd, number))?;
-            }
-            if self.is_terminal {
-                Errno::result(libc::ioctl(0, libc::TIOCSCTTY, 1))?;
             }
 
             // After the copies: a low limit on descriptors would forbid them.

@@ -189,7 +189,6 @@ impl Owner {
                     taps: taps.collect(),
                     live: self.live.subscribe(),
                     ledger: self.around.ledger.clone(),
-                    samples: self.samples.clone(),
                 }));
             }
             Err(error) => tracing::warn!(vm = %self.id, "its load is not seen: {error}"),
