@@ -42,7 +42,9 @@ missing() {
 }
 
 wanted="mmdebstrap squashfs-tools mtools dosfstools e2fsprogs binutils kmod xz-utils git make gcc g++ libc6-dev lld ca-certificates curl"
-[ "${1:-}" != test ] || wanted="$wanted chromium chromium-driver"
+# Tests of the network make namespaces, with real servers and guests in them.
+[ "${1:-}" != test ] ||
+	wanted="$wanted chromium chromium-driver busybox-static dnsmasq-base nftables iproute2 iputils-ping"
 have node || wanted="$wanted nodejs"
 have npm || wanted="$wanted npm"
 lack=$(missing $wanted)
