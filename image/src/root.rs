@@ -42,10 +42,19 @@ pub fn squashfs(base: &Base, program: &Path, work: &Path) -> Result<PathBuf> {
             "-Xcompression-level",
             "19",
         ])
-        .args(["-all-time", "0"])
+        // A machine whose clock is absurd takes the age of the program as the least that it can be.
+        .args(["-all-time", &age(program)?.to_string()])
         .show(&step)?;
     step.done(&mebibytes(size(&root)?));
     Ok(root)
+}
+
+/// When a file was written, in seconds since 1970.
+fn age(file: &Path) -> Result<u64> {
+    let written = fs::metadata(file).and_then(|file| file.modified());
+    let written = written.with_context(|| format!("cannot tell the age of {}", file.display()))?;
+    let since = written.duration_since(std::time::UNIX_EPOCH);
+    Ok(since.map(|since| since.as_secs()).unwrap_or_default())
 }
 
 /// The text that says which release this is; also in the unified kernel image, where systemd-boot reads it.

@@ -117,7 +117,8 @@ fn write_rules(f: &mut String, networks: &[Translated]) -> fmt::Result {
     )?;
     writeln!(f, "\t\tct state established,related accept")?;
     writeln!(f, "\t\tiifname \"lo\" accept")?;
-    writeln!(f, "\t\tmeta l4proto {{ icmp, ipv6-icmp }} accept")?;
+    // ICMP and ICMPv6 by number: a node has no list of protocol names (/etc/protocols).
+    writeln!(f, "\t\tmeta l4proto {{ 1, 58 }} accept")?;
     writeln!(f, "\t\tct state invalid drop")?;
     writeln!(
         f,

@@ -103,12 +103,15 @@ impl CommandError {
     }
 }
 
-/// The last line that says something.
+/// The last line that says something: one that names an error, else one with words.
 fn last_line(text: &str) -> &str {
-    text.lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty())
+    let words = || {
+        let lines = text.lines().rev().map(str::trim);
+        lines.filter(|line| line.contains(char::is_alphanumeric))
+    };
+    words()
+        .find(|line| line.contains("Error") || line.contains("error"))
+        .or_else(|| words().next())
         .unwrap_or("it said nothing")
 }
 
