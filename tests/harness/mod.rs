@@ -18,6 +18,7 @@ pub mod picture;
 pub mod serial;
 pub mod vm;
 pub mod wait;
+pub mod walk;
 
 use std::path::PathBuf;
 
