@@ -217,6 +217,10 @@ fn board(line: &mut CommandLine, machine: &VmRecord, facts: &Facts) {
         "-action",
         "reboot=reset,shutdown=pause,panic=pause,watchdog=reset",
     );
+    if facts.kvm {
+        // Ticks of the old timer that a guest missed are lost; delivered late, in a heap, they only keep it busy.
+        line.option("-global", "kvm-pit.lost_tick_policy=discard");
+    }
     // A guest that sleeps looks like one that hangs.
     line.option("-global", "ICH9-LPC.disable_s3=1");
     line.option("-global", "ICH9-LPC.disable_s4=1");
