@@ -1,8 +1,8 @@
 //! The whole way: claim in the browser, upload a real Debian guest, make a machine from it, log in on its serial line,
 //! reach the node over the translated network, see its screen.
 //!
-//! Not among the tests of `make test`: QEMU 7.2 and some later ones abort, as the emulator of a node, when the firmware
-//! of a guest under KVM writes CR8 while an interrupt is about to be taken (`tcg_handle_interrupt: assertion failed`).
+//! Not among the tests of `make test`, and it has not passed yet: QEMU 7.2, as the emulator of a node, aborts soon after
+//! a guest starts under KVM (`tcg_handle_interrupt: assertion failed`; a write to CR8 is suspected, not proven).
 //! `make test-guests` runs it.
 
 use std::time::Duration;

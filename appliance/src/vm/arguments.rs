@@ -218,7 +218,7 @@ fn board(line: &mut CommandLine, machine: &VmRecord, facts: &Facts) {
         "reboot=reset,shutdown=pause,panic=pause,watchdog=reset",
     );
     if facts.kvm {
-        // Ticks of the old timer that a guest missed are lost; delivered late, in a heap, they only keep it busy.
+        // Ticks of the old timer that a guest missed are dropped, not delivered late.
         line.option("-global", "kvm-pit.lost_tick_policy=discard");
     }
     // A guest that sleeps looks like one that hangs.
