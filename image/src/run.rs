@@ -57,6 +57,9 @@ pub struct RunArguments {
     /// A file with settings for the first boot
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
+    /// A word added to the kernel's command line; can be given several times
+    #[arg(long = "kernel-argument", value_name = "WORD")]
+    kernel_arguments: Vec<String>,
     /// Boot this disk image instead of building one
     #[arg(long, value_name = "FILE")]
     disk: Option<PathBuf>,
@@ -234,6 +237,7 @@ fn options(arguments: &RunArguments) -> RunOptions {
         memory_mib: arguments.memory >> 20,
         cpus: arguments.cpus,
         seed: arguments.seed.clone(),
+        kernel_arguments: arguments.kernel_arguments.clone(),
         ..RunOptions::default()
     }
 }
