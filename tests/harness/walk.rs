@@ -55,7 +55,7 @@ pub async fn make_network(node: &Node, browser: &mut Browser) -> Result<()> {
     browser.sees("No network for machines yet").await?;
     browser.click("New network").await?;
     browser.fill("Name", "inside").await?;
-    browser.pick("Translated").await?;
+    browser.pick("NAT").await?;
     browser.fill("Addresses", "10.77.0.0/24").await?;
     browser.picture("new-network").await?;
     browser.click("Make the network").await?;

@@ -123,7 +123,7 @@ pub const fn network_mode(mode: &NetworkMode) -> (&'static str, &'static str) {
     match mode {
         NetworkMode::Bridged {} => ("Bridged", "Machines are on the same network as the node."),
         NetworkMode::Nat { .. } => (
-            "Translated",
+            "NAT",
             "Machines are behind the node: it gives addresses and names, and translates outward.",
         ),
         NetworkMode::Isolated {} => ("Isolated", "Machines reach one another and nothing else."),

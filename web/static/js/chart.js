@@ -7,6 +7,8 @@
 // Colours are names of CSS variables, so a change of theme only redraws.
 import uPlot from "uplot";
 
+// Seconds shown while there is no value.
+const EMPTY = 3600;
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 function amount(value) {
@@ -86,7 +88,7 @@ class Chart extends HTMLElement {
   set data(data) {
     this.#data = data ?? [];
     if (this.#plot && this.#data.length === this.#series.length + 1) {
-      this.#plot.setData(this.#data);
+      this.#plot.setData(this.#values());
     } else {
       this.#draw();
     }
@@ -113,6 +115,13 @@ class Chart extends HTMLElement {
       axis: (seconds, span) => (span > 2 * 86400 ? day : clock).format(seconds * 1000),
       point: (seconds) => precise.format(seconds * 1000),
     };
+  }
+
+  // Before the first value there is the time itself: without any, uPlot draws no axis and cuts the lowest label.
+  #values() {
+    if (this.#data[0].length > 0) return this.#data;
+    const now = Date.now() / 1000;
+    return [[now - EMPTY, now], ...this.#series.map(() => [null, null])];
   }
 
   #draw() {
@@ -191,7 +200,7 @@ class Chart extends HTMLElement {
       hooks: { setCursor: [(plot) => this.#point(plot, times)] },
     };
     this.#plot?.destroy();
-    this.#plot = new uPlot(options, this.#data, this);
+    this.#plot = new uPlot(options, this.#values(), this);
   }
 
   // The values under the pointer, in a small box that stays inside the chart.

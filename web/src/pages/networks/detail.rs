@@ -258,7 +258,7 @@ fn Leases(leases: Vec<Lease>) -> impl IntoView {
             <Empty
                 icon=Icon::Network
                 title="None yet"
-                text="A translated network gives an address to each machine that asks. They are listed here with the name the machine gave."
+                text="A NAT network gives an address to each machine that asks. They are listed here with the name the machine gave."
             />
         }
         .into_any();

@@ -109,7 +109,7 @@ fn VmNetworks(creating: RwSignal<bool>, may: Memo<bool>) -> impl IntoView {
                 <Empty
                     icon=Icon::Network
                     title="No network for machines yet"
-                    text="A bridged network puts machines on the same network as the node. A translated one keeps them behind it, with addresses given by Ashlar. An isolated one connects machines with one another only."
+                    text="A bridged network puts machines on the same network as the node. A NAT network keeps them behind it, with addresses given by Ashlar. An isolated one connects machines with one another only."
                 >
                     {may
                         .get()
