@@ -28,7 +28,7 @@ pub struct Browser {
 }
 
 /// How long something on a page may take to appear: emulated machines are slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 impl Browser {
     /// Starts a browser whose pictures go to the folder of `test`.
@@ -123,11 +123,22 @@ impl Browser {
 
     /// Waits at most `limit` until a text is on the page.
     pub async fn sees_within(&self, text: &str, limit: Duration) -> Result<()> {
-        wait::until(&format!("the text \"{text}\""), limit, || async {
-            let body = self.client.find(Locator::Css("body")).await?.text().await?;
-            Ok::<_, fantoccini::error::CmdError>(body.contains(text).then_some(()))
+        let seen = wait::until(&format!("the text \"{text}\""), limit, || async {
+            Ok::<_, fantoccini::error::CmdError>(self.text().await?.contains(text).then_some(()))
         })
-        .await
+        .await;
+        match seen {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let page = self.text().await.unwrap_or_default();
+                Err(error.context(format!("the page says: {page}")))
+            }
+        }
+    }
+
+    /// All that is to be read on the page.
+    async fn text(&self) -> Result<String, fantoccini::error::CmdError> {
+        self.client.find(Locator::Css("body")).await?.text().await
     }
 
     /// Clicks the button or link with this text.

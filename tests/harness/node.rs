@@ -195,6 +195,13 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.keep_log();
+        if !self.machine.running() {
+            let said = self.machine.emulator_log();
+            eprintln!(
+                "the machine {} went off by itself; QEMU said: {said}",
+                self.name
+            );
+        }
         let _ = self.machine.kill();
     }
 }

@@ -13,14 +13,17 @@ use super::{Accelerator, Nic, RunOptions};
 /// Slots for devices that come later.
 pub const FREE_PORTS: usize = 4;
 
+/// QEMU's own words, in the machine's folder.
+pub const LOG: &str = "qemu.log";
+
 /// Keeps an emulated node alive while guests run under KVM in it.
 ///
 /// OVMF restores CR8 when it returns from a timer interrupt. While KVM waits to deliver another interrupt, emulated SVM
 /// raises it at that write, without the lock this needs, and QEMU aborts (`helper_write_crN` in
 /// `target/i386/tcg/sysemu/misc_helper.c`, QEMU 7.2 to 10.0: `tcg_handle_interrupt: assertion failed`). With the usual
-/// tick of 10 ms the next interrupt is nearly always waiting, because emulated handlers take that long. A longer tick
-/// leaves none waiting; systems that program single shots, as Linux does, are not slowed.
-const CALM_TIMER: &str = "kvm.min_timer_period_us=200000";
+/// tick of 10 ms the next interrupt is nearly always waiting, because emulated handlers take that long. One tick a second
+/// leaves none waiting, even on a busy host; systems that program single shots, as Linux does, are not slowed.
+const CALM_TIMER: &str = "kvm.min_timer_period_us=1000000";
 
 /// All arguments. `folder` is the machine's folder, `port` the port chosen for HTTPS, `state` a saved state to go on from.
 pub fn arguments(
@@ -51,6 +54,8 @@ pub fn arguments(
         list.0.push(flag.to_owned());
     }
     list.add("-pidfile", "qemu.pid");
+    // With a log, what QEMU itself says when it ends is kept too.
+    list.add("-D", LOG);
     list.add("-display", "none");
     let clock = options.clock.as_deref().unwrap_or("utc");
     list.add("-rtc", &format!("base={clock}"));

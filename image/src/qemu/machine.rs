@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::arguments::arguments;
+use super::arguments::{LOG, arguments};
 use super::qmp::connect_short;
 use super::record::{Record, folder, process_start};
 use super::{Accelerator, DataDisk, Qmp, RunOptions};
@@ -136,6 +136,12 @@ impl Machine {
         self.record.pid = Some(pid);
         self.record.process_start = process_start(pid);
         self.record.write(&self.folder)
+    }
+
+    /// What QEMU itself said, such as why it ended.
+    pub fn emulator_log(&self) -> String {
+        let text = fs::read(self.folder.join(LOG)).unwrap_or_default();
+        String::from_utf8_lossy(&text).trim().to_owned()
     }
 
     /// Whether QEMU runs.
