@@ -42,9 +42,9 @@ missing() {
 }
 
 wanted="mmdebstrap squashfs-tools mtools dosfstools e2fsprogs binutils kmod xz-utils git make gcc g++ libc6-dev lld ca-certificates curl"
-# Tests of the network make namespaces, with real servers and guests in them.
+# Tests of the network make namespaces, with real servers and guests in them. The API is tested by a Python program.
 [ "${1:-}" != test ] ||
-	wanted="$wanted chromium chromium-driver busybox-static dnsmasq-base nftables iproute2 iputils-ping"
+	wanted="$wanted chromium chromium-driver busybox-static dnsmasq-base nftables iproute2 iputils-ping python3-venv"
 have node || wanted="$wanted nodejs"
 have npm || wanted="$wanted npm"
 lack=$(missing $wanted)

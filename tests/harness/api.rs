@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use ashlar_api::error::Problem;
+use ashlar_api::event::Change;
 use ashlar_api::site::{ClaimRequest, SiteSpec};
 use ashlar_api::user::Session;
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_MATCH, SET_COOKIE};
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_MATCH, LINK, SET_COOKIE};
 use reqwest::{Client, Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -72,6 +73,47 @@ impl Answer {
     /// The revision in the ETag.
     pub fn etag(&self) -> Option<String> {
         Some(self.headers.get(ETAG)?.to_str().ok()?.to_owned())
+    }
+
+    /// The jobs that do what was asked for.
+    pub fn jobs(&self) -> Vec<String> {
+        let links = self.headers.get(LINK).and_then(|link| link.to_str().ok());
+        links
+            .into_iter()
+            .flat_map(|links| links.split(','))
+            .filter_map(|link| link.split(['<', '>']).nth(1)?.rsplit('/').next())
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+/// The stream of changes, being read.
+pub struct Events {
+    response: reqwest::Response,
+    text: Vec<u8>,
+}
+
+impl Events {
+    /// The next change; nothing when the stream is over, however it ended.
+    pub async fn next(&mut self) -> Option<Change> {
+        loop {
+            while let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.text.drain(..=end).collect();
+                let change = line
+                    .strip_prefix(b"data:")
+                    .and_then(|data| serde_json::from_slice(data).ok());
+                if change.is_some() {
+                    return change;
+                }
+            }
+            let piece = self.response.chunk().await.ok()??;
+            self.text.extend_from_slice(&piece);
+        }
+    }
+
+    /// Waits until the stream is over.
+    pub async fn over(mut self) {
+        while self.next().await.is_some() {}
     }
 }
 
@@ -207,6 +249,26 @@ impl Api {
             headers,
             body: response.bytes().await?.to_vec(),
         })
+    }
+
+    /// Opens the stream of changes; gives it with what names the running supervisor.
+    pub async fn events(&self) -> Result<(Events, String)> {
+        const LONG: Duration = Duration::from_secs(3600);
+        let response = self
+            .client
+            .get(format!("{}/api/v1/events", self.base))
+            .header("Cookie", self.cookie())
+            .timeout(LONG)
+            .send()
+            .await
+            .context("no stream")?
+            .error_for_status()?;
+        let text = Vec::new();
+        let mut events = Events { response, text };
+        match events.next().await {
+            Some(Change::Hello { instance, .. }) => Ok((events, instance)),
+            other => bail!("the stream began with {other:?}"),
+        }
     }
 
     /// Claims the appliance with the code on its screen and stays signed in.

@@ -12,9 +12,11 @@
 
 pub mod api;
 pub mod browser;
+pub mod chance;
 pub mod guest;
 pub mod node;
 pub mod picture;
+pub mod schemathesis;
 pub mod serial;
 pub mod vm;
 pub mod wait;

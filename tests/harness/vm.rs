@@ -19,7 +19,11 @@ pub const SLOW: Duration = Duration::from_secs(300);
 pub async fn upload(api: &Api, name: &str, content: &[u8]) -> Result<Image> {
     let body = json!({ "name": name, "source": { "from": "upload", "size": content.len() }, "sha256": sha256(content) });
     let image: Image = api.post("/api/v1/images", &body).await?;
-    api.upload(&image.id.to_string(), content).await?;
+    // The library is made a moment after the first pool; until then no byte is taken.
+    wait::until("the upload", SLOW, || async {
+        api.upload(&image.id.to_string(), content).await.map(Some)
+    })
+    .await?;
     image_settles(api, &image.id.to_string()).await
 }
 

@@ -14,11 +14,13 @@ pub struct ImageSpec {
     pub name: Name,
     /// What is in it, in free text.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_length = 1000))]
     pub description: String,
     /// Where its bytes come from.
     pub source: ImageSource,
     /// SHA-256 that the bytes must have, 64 hexadecimal digits; not checked when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9A-Fa-f]{64}$"))]
     pub sha256: Option<String>,
 }
 
@@ -30,6 +32,7 @@ pub enum ImageSource {
     /// The client sends them, in pieces: `PUT /api/v1/images/{id}/content`.
     Upload {
         /// How many bytes will come.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64, minimum = 512, maximum = 8_796_093_022_208_i64))]
         size: Bytes,
     },
     /// The appliance fetches them.

@@ -17,6 +17,7 @@ pub struct NetworkSpec {
     pub name: Name,
     /// What it is for, in free text.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_length = 1000))]
     pub description: String,
     /// How machines on it reach the world.
     pub mode: NetworkMode,

@@ -176,6 +176,7 @@ pub struct NodeStatus {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeEnd {
     /// The node's name once more, so that nobody ends the wrong one.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 63))]
     pub confirm: String,
 }
 

@@ -13,6 +13,7 @@ pub struct PoolSpec {
     /// Its name.
     pub name: Name,
     /// Its drives, by [`Drive::id`].
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 64))]
     pub drives: Vec<String>,
 }
 

@@ -15,12 +15,15 @@ pub struct SiteSpec {
     pub name: Name,
     /// Where and what it is, in free text.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_length = 1000))]
     pub description: String,
     /// Name of a time zone (IANA), used where times are shown; `UTC` when empty.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_length = 64))]
     pub time_zone: String,
     /// Time servers, by host name or address. Empty: those that DHCP gives, else pool.ntp.org.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 8))]
     pub ntp_servers: Vec<String>,
 }
 
@@ -84,6 +87,7 @@ pub struct Site {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClaimRequest {
     /// The code on the appliance's screen, such as `7KXQ-M2PD`; case and dashes do not matter.
+    #[cfg_attr(feature = "openapi", schema(max_length = 20))]
     pub code: String,
     /// What the site is to be called.
     pub site: SiteSpec,
@@ -92,6 +96,7 @@ pub struct ClaimRequest {
     /// Name of the first administrator.
     pub user: Name,
     /// The administrator's password.
+    #[cfg_attr(feature = "openapi", schema(min_length = 10, max_length = 200))]
     pub password: String,
 }
 
@@ -118,6 +123,7 @@ impl Check for ClaimRequest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClaimCheck {
     /// The code on the appliance's screen.
+    #[cfg_attr(feature = "openapi", schema(max_length = 20))]
     pub code: String,
 }
 

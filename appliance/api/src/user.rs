@@ -28,6 +28,7 @@ pub struct UserSpec {
     pub name: Name,
     /// The person's name.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_length = 100))]
     pub full_name: String,
     /// What the user may do.
     pub role: Role,
@@ -51,6 +52,7 @@ pub struct UserCreate {
     /// What is wanted.
     pub spec: UserSpec,
     /// The first password.
+    #[cfg_attr(feature = "openapi", schema(min_length = 10, max_length = 200))]
     pub password: String,
 }
 
@@ -70,6 +72,7 @@ pub struct PasswordChange {
     #[serde(default)]
     pub current: Option<String>,
     /// The new one.
+    #[cfg_attr(feature = "openapi", schema(min_length = 10, max_length = 200))]
     pub new: String,
 }
 
@@ -108,8 +111,10 @@ object!(
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LoginRequest {
     /// The name of the user.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 63))]
     pub user: String,
     /// The password.
+    #[cfg_attr(feature = "openapi", schema(max_length = 1024))]
     pub password: String,
 }
 

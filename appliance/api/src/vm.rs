@@ -18,22 +18,27 @@ pub struct VmSpec {
     pub name: Name,
     /// What it is for, in free text.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_length = 1000))]
     pub description: String,
     /// Virtual processors.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 256))]
     pub cpus: u16,
     /// Memory.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64, minimum = 67_108_864, maximum = 4_398_046_511_104_i64, multiple_of = 1_048_576))]
     pub memory: Bytes,
     /// When it runs.
     #[serde(default)]
     pub run_policy: RunPolicy,
     /// Its disks; it starts from the first that can be started from.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 16))]
     pub disks: Vec<VmDisk>,
     /// An ISO image in its CD drive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cdrom: Option<ImageId>,
     /// Its network interfaces.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 8))]
     pub nics: Vec<VmNic>,
     /// What it does when it starts for the first time; needs cloud-init in the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +77,7 @@ pub enum VmDisk {
         /// The pool it is cut from.
         pool: PoolId,
         /// Its size.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64, minimum = 4_194_304, maximum = 70_368_744_177_664_i64))]
         size: Bytes,
         /// The image it is filled from; empty when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,10 +19,12 @@ pub struct VolumeSpec {
     pub name: Name,
     /// What it is for, in free text.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_length = 1000))]
     pub description: String,
     /// The pool it is cut from.
     pub pool: PoolId,
     /// Its size; rounded up to 4 MiB. It can grow, never shrink.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64, minimum = 4_194_304, maximum = 70_368_744_177_664_i64))]
     pub size: Bytes,
     /// The image it is filled from when it is made; empty when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -166,6 +166,9 @@ fn answers(path: &str, method: &str, open: bool, operation: &mut Map<String, Val
     if !open {
         refused.extend([401, 403]);
     }
+    if path == "/session" && method == "post" {
+        refused.push(401);
+    }
     if path.contains('{') || path == "/session" {
         refused.push(404);
     }
@@ -251,7 +254,7 @@ fn describe(status: &str, response: &mut Value) {
 fn reason(status: u16) -> &'static str {
     match status {
         400 => "The request cannot be read.",
-        401 => "Nobody is signed in.",
+        401 => "Nobody is signed in, or what was shown to sign in is wrong.",
         403 => "The caller may not do this, or the guard against forged requests is missing.",
         404 => "There is no such object.",
         409 => "It cannot be done in the state things are in.",

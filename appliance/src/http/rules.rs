@@ -8,6 +8,7 @@
 
 use actix_web::http::Method;
 use ashlar_api::user::Role;
+use ashlar_api::vm::VmAction;
 
 /// Who may use an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Access {
 pub struct Rule {
     /// The method.
     pub method: Method,
-    /// The address below `/api/v1`; a part in braces stands for any one part.
+    /// The address below `/api/v1`; a part in braces stands for any one part, but `{action}` for a verb only.
     pub pattern: &'static str,
     /// Who may.
     pub access: Access,
@@ -164,10 +165,10 @@ fn matches(pattern: &str, path: &str) -> bool {
     let mut parts = path.split('/');
     let all = pattern.split('/').all(|wanted| {
         parts.next().is_some_and(|part| {
-            if wanted.starts_with('{') {
-                !part.is_empty()
-            } else {
-                part == wanted
+            match wanted {
+                "{action}" => VmAction::ALL.iter().any(|action| action.verb() == part),
+                _ if wanted.starts_with('{') => !part.is_empty(),
+                _ => part == wanted,
             }
         })
     });
@@ -195,6 +196,7 @@ mod tests {
             "/api/v1/",
             "/api/v1/vms/",
             "/api/v1//vms",
+            "/api/v1/vms/x/y",
             "/api/v1/vms/x/y/z",
             "/api/v2/vms",
             "/vms",
@@ -206,6 +208,10 @@ mod tests {
         assert_eq!(
             find(&Method::PATCH, "/api/v1/vms"),
             Verdict::Methods(vec![Method::GET, Method::POST])
+        );
+        assert_eq!(
+            find(&Method::POST, "/api/v1/vms/x/metrics"),
+            Verdict::Methods(vec![Method::GET])
         );
     }
 
