@@ -275,8 +275,13 @@ impl Browser {
         closed
     }
 
+    /// Ends the driver and its browser, which would outlive it and keep a processor busy.
     fn end_driver(&mut self) {
+        let browsers = children(self.driver.id());
         let _ = self.driver.kill();
+        for browser in browsers {
+            let _ = Command::new("kill").args(["-KILL", &browser]).status();
+        }
         let _ = self.driver.wait();
     }
 }
@@ -285,6 +290,20 @@ impl Drop for Browser {
     fn drop(&mut self) {
         self.end_driver();
     }
+}
+
+/// The processes that a process started.
+fn children(parent: u32) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|process| {
+            let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
+            // The name, in parentheses, may have anything in it; then come the state and the parent.
+            let (_, rest) = stat.rsplit_once(')')?;
+            let is_child = rest.split_whitespace().nth(1)?.parse() == Ok(parent);
+            is_child.then(|| process.file_name().to_string_lossy().into_owned())
+        })
+        .collect()
 }
 
 /// A text as an XPath literal; XPath 1.0 has no escapes.

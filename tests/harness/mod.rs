@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use ashlar_image::place::Place;
 
-pub use node::{Node, options};
+pub use node::{Node, calm, options};
 
 /// Cargo's target directory.
 pub fn target() -> PathBuf {

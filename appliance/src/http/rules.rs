@@ -164,12 +164,10 @@ pub fn find<'a>(method: &Method, path: &str) -> Verdict<'a> {
 fn matches(pattern: &str, path: &str) -> bool {
     let mut parts = path.split('/');
     let all = pattern.split('/').all(|wanted| {
-        parts.next().is_some_and(|part| {
-            match wanted {
-                "{action}" => VmAction::ALL.iter().any(|action| action.verb() == part),
-                _ if wanted.starts_with('{') => !part.is_empty(),
-                _ => part == wanted,
-            }
+        parts.next().is_some_and(|part| match wanted {
+            "{action}" => VmAction::ALL.iter().any(|action| action.verb() == part),
+            _ if wanted.starts_with('{') => !part.is_empty(),
+            _ => part == wanted,
         })
     });
     all && parts.next().is_none()
