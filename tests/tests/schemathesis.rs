@@ -145,22 +145,20 @@ impl Things {
         );
         made = made.list("drives", &self.drives);
         for (noun, ids) in &nouns {
-            let (paths, methods) = (
-                format!("include-path-regex = '^/api/v1/{noun}/.id.'"),
-                match *noun {
-                    "nodes" => "include-method = [\"GET\", \"POST\"]",
-                    "pools" => "include-method = [\"GET\"]",
-                    _ => "",
-                },
+            // All of them, but for those that follow. Patterns of one entry must all fit; names would each do alone.
+            let methods = match *noun {
+                "nodes" => "GET|POST",
+                "pools" => "GET",
+                _ => ".",
+            };
+            let which = format!(
+                "include-path-regex = '^/api/v1/{noun}/.id.'\ninclude-method-regex = '(?i){methods}'"
             );
-            made = made.list(noun, ids).parameters(
-                Some(&format!("{paths}\n{methods}")),
-                &[("path.id", Value::Mostly(noun))],
-            );
+            made = made
+                .list(noun, ids)
+                .parameters(Some(&which), &[("path.id", Value::Mostly(noun))]);
         }
-        let only = |method: &str, path: &str| {
-            format!("include-path = \"/api/v1/{path}\"\ninclude-method = \"{method}\"")
-        };
+        let only = |method: &str, path: &str| format!("include-name = \"{method} /api/v1/{path}\"");
         for (operation, parameter, value) in [
             // A new address would cut the run off; that a change is refused or would be done is still answered.
             (only("PUT", "nodes/{id}"), "query.dry_run", "true"),

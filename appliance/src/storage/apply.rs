@@ -79,7 +79,7 @@ pub async fn apply(hands: Hands<'_>, step: Step) -> Result<(), Error> {
             hands.propose(command).await?;
         }
         Step::UnmountLibrary => library::unmount(Unmount::Plain)?,
-        Step::RemoveFiles(id) => hands.remove_files(Path::new(LIBRARY_PATH), id)?,
+        Step::RemoveFiles(id) => remove_files(hands.store, Path::new(LIBRARY_PATH), id)?,
         Step::RemoveVolume { group, name } => {
             patiently(|| async { Ok(hands.lvm(&group).remove_volume(&group, &name).await?) })
                 .await?;
@@ -160,6 +160,16 @@ pub async fn apply(hands: Hands<'_>, step: Step) -> Result<(), Error> {
     Ok(())
 }
 
+/// Removes the files of an image, unless it is wanted by now: an image that was made and sent while this pass looked at
+/// the machine has a file, and its record is younger than what the pass read.
+pub fn remove_files(store: &Store, library: &Path, id: ImageId) -> Result<(), Error> {
+    let record: Option<ImageRecord> = store.get(id)?;
+    match record.map(|image| image.phase) {
+        Some(Phase::Preparing | Phase::Ready) => Ok(()),
+        Some(Phase::Deleting | Phase::Failed { .. }) | None => library::remove(library, id),
+    }
+}
+
 impl Hands<'_> {
     /// LVM that sees the devices of this group only.
     fn lvm(&self, group: &str) -> Lvm {
@@ -229,17 +239,6 @@ impl Hands<'_> {
             patiently(|| erase::erase(drive)).await?;
         }
         Ok(())
-    }
-
-    /// Removes the files of an image, unless it is wanted by now: an image that was made and sent while this pass looked
-    /// at the machine has a file, and its record is younger than what the pass read.
-    fn remove_files(&self, library: &Path, id: ImageId) -> Result<(), Error> {
-        let record: Option<ImageRecord> = self.store.get(id)?;
-        let wanted = |image: &ImageRecord| matches!(image.phase, Phase::Preparing | Phase::Ready);
-        match record.is_some_and(|image| wanted(&image)) {
-            true => Ok(()),
-            false => library::remove(library, id),
-        }
     }
 
     async fn create_library(&self, group: &str, size: Bytes, again: bool) -> Result<(), Error> {

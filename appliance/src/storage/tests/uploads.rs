@@ -15,7 +15,7 @@ use crate::reconcile::Waker;
 use crate::state::Store;
 use crate::state::command::{Command, NewJob, Outcome};
 use crate::state::schema::{ImageRecord, Phase, PoolRecord};
-use crate::storage::{Status, UploadError, Uploads};
+use crate::storage::{Status, UploadError, Uploads, apply, library};
 
 const SIZE: u64 = 1000;
 
@@ -176,4 +176,17 @@ async fn appends_where_the_held_bytes_end() {
     store.propose("test", settle).await.unwrap();
     let over = uploads.write(image(), 1000, SIZE, pieces(&[], false)).await;
     assert!(matches!(over, Err(UploadError::NotReceiving)));
+}
+
+#[tokio::test]
+async fn a_file_stays_that_is_younger_than_the_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let leftover = ImageId::from(uuid(99));
+    for id in [image(), leftover] {
+        let (_, partial) = library::paths(folder.path(), id);
+        std::fs::write(&partial, b"sent").unwrap();
+        apply::remove_files(&store, folder.path(), id).unwrap();
+        assert_eq!(partial.exists(), id == image());
+    }
 }
