@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fantoccini::elements::Element;
@@ -188,14 +188,19 @@ impl Browser {
 
     /// Chooses an option by its text, or by its beginning.
     pub async fn choose(&self, label: &str, option: &str) -> Result<()> {
-        let field = self.field(label).await?;
-        for candidate in field.find_all(Locator::Css("option")).await? {
-            if candidate.text().await?.trim().starts_with(option) {
-                candidate.click().await?;
-                return Ok(());
+        let what = format!("the option \"{option}\" of \"{label}\"");
+        wait::until(&what, PATIENCE, || async {
+            // Found anew each time: what the field offers may still be on its way from the node.
+            let field = self.field(label).await?;
+            for candidate in field.find_all(Locator::Css("option")).await? {
+                if candidate.text().await?.trim().starts_with(option) {
+                    candidate.click().await?;
+                    return Ok(Some(()));
+                }
             }
-        }
-        bail!("\"{label}\" has no option \"{option}\"")
+            Ok::<_, anyhow::Error>(None)
+        })
+        .await
     }
 
     /// Hands a file to a file input, even one that is hidden behind a button.
