@@ -79,7 +79,7 @@ async fn nothing_is_lost_when_the_supervisor_is_killed() -> Result<()> {
         ledger.jobs.len(),
         ledger.setting
     );
-    ensure!(ledger.jobs.len() > KILLS, "hardly any work went on");
+    ensure!(!ledger.jobs.is_empty(), "no work went on");
 
     settled(node.api(), &ledger).await?;
     jobs_ended(node.api(), &ledger).await?;
