@@ -37,8 +37,12 @@ pub struct Facts {
     pub certificate: Certificate,
     /// Room on the state partition.
     pub state: Option<Space>,
+    /// The largest files on it with their sizes, while it is nearly full.
+    pub largest: Vec<(String, u64)>,
 }
 
+/// With less room on the state partition the state refuses to make anything new.
+const NOTHING_NEW: Bytes = crate::state::ROOM_TO_CREATE;
 /// The clock has so much time to follow a server.
 const CLOCK_PATIENCE: Duration = Duration::from_secs(600);
 /// No clock that is right shows an earlier moment.
@@ -50,6 +54,11 @@ pub fn key(fault: &Fault) -> String {
         Some(subject) => format!("{} {}", fault.code, subject.id),
         None => fault.code.clone(),
     }
+}
+
+/// Whether so little is free that it matters what takes the room.
+pub fn is_nearly_full(space: &Space) -> bool {
+    space.available < space.total / 10
 }
 
 /// What is wrong by these rules, each since now.
@@ -65,7 +74,7 @@ pub fn own(facts: &Facts) -> Vec<Fault> {
         facts
             .state
             .as_ref()
-            .and_then(|space| state(space, facts.now)),
+            .and_then(|space| state(space, &facts.largest, facts.now)),
     );
     found
 }
@@ -225,25 +234,40 @@ fn certificate(certificate: &Certificate, now: Timestamp) -> Option<Fault> {
     ))
 }
 
-fn state(space: &Space, now: Timestamp) -> Option<Fault> {
-    let (size, free) = (space.total, space.available);
-    let severity = if free < size / 50 {
-        Severity::Critical
-    } else if free < size / 10 {
-        Severity::Warning
-    } else {
+fn state(space: &Space, largest: &[(String, u64)], now: Timestamp) -> Option<Fault> {
+    if !is_nearly_full(space) {
         return None;
+    }
+    let (size, free) = (Bytes(space.total), Bytes(space.available));
+    let (severity, title, follows) = if free < NOTHING_NEW {
+        (
+            Severity::Critical,
+            "The system drive is full",
+            "Nothing new can be made; what there is can be used, changed and deleted.",
+        )
+    } else {
+        (
+            Severity::Warning,
+            "The system drive is nearly full",
+            "When it is full, nothing new can be made.",
+        )
+    };
+    let largest: Vec<String> = largest
+        .iter()
+        .map(|(name, size)| format!("{name} ({})", Bytes(*size)))
+        .collect();
+    let largest = match largest.as_slice() {
+        [] => String::new(),
+        files => format!(" The largest files are {}.", files.join(", ")),
     };
     Some(fault(
-        "system-drive-nearly-full",
+        "system-drive-full",
         severity,
-        "The system drive is nearly full".to_owned(),
-        format!(
-            "{} of {} are free for what the appliance keeps.",
-            Bytes(free),
-            Bytes(size)
-        ),
-        "Restart the node; if that does not help, tell us: it should not fill.",
+        title.to_owned(),
+        format!("{free} of {size} are free for what the appliance keeps. {follows}{largest}"),
+        "Restart the node, which removes old files that it set aside, and delete machines, users and tokens that \
+         nobody needs. If that does not help, remove the largest files from the partition ashlar-state with a rescue \
+         system, and report it: the drive should not fill.",
         now,
     ))
 }
@@ -333,6 +357,7 @@ mod tests {
                 total: 1 << 30,
                 available: 1 << 29,
             }),
+            largest: Vec::new(),
         }
     }
 
@@ -377,7 +402,7 @@ mod tests {
             ("memory-short", Severity::Critical),
             ("clock-alone", Severity::Warning),
             ("certificate-ends", Severity::Warning),
-            ("system-drive-nearly-full", Severity::Critical),
+            ("system-drive-full", Severity::Critical),
         ];
         let wanted: Vec<_> = wanted.iter().map(|(c, s)| ((*c).to_owned(), *s)).collect();
         assert_eq!(codes(&sick), wanted);
@@ -388,6 +413,34 @@ mod tests {
         );
         sick.now = "2001-01-01T00:00:00Z".parse().unwrap();
         assert!(codes(&sick).contains(&("clock-wrong".to_owned(), Severity::Critical)));
+    }
+
+    #[test]
+    fn a_full_system_drive_names_what_fills_it() {
+        let mut full = facts();
+        full.largest = vec![
+            ("crash/old".into(), 900 << 20),
+            ("state.db".into(), 1 << 20),
+        ];
+        let with = |available: u64| Facts {
+            state: Some(Space {
+                total: 1 << 30,
+                available,
+            }),
+            ..full.clone()
+        };
+        let told = own(&with(64 << 20));
+        assert_eq!(told[0].severity, Severity::Warning);
+        let told = own(&with(31 << 20));
+        assert_eq!(told[0].title, "The system drive is full");
+        assert!(
+            told[0]
+                .detail
+                .contains("crash/old (900 MiB), state.db (1 MiB)"),
+            "{}",
+            told[0].detail
+        );
+        assert!(told[0].remedy.contains("Restart the node"));
     }
 
     #[test]

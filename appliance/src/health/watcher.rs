@@ -30,6 +30,8 @@ use crate::sys::{clock, fs, proc};
 
 /// How many looks at the load go by between two looks for faults.
 const FAULTS_EVERY: u32 = 3;
+/// How many files are named when the system drive is full.
+const LARGEST: usize = 3;
 
 /// What the watcher looks at.
 #[derive(Clone)]
@@ -194,15 +196,25 @@ impl Watcher {
             });
             named.collect()
         };
-        all.extend(faults::noted(&self.sources.run.join("faults"), now));
+        let synchronised = clock::synchronised();
+        let mut noted = faults::noted(&self.sources.run.join("faults"), now);
+        // That it was wrong at the start matters until a time server has put it right.
+        noted.retain(|fault| !(synchronised && fault.code == "clock"));
+        all.extend(noted);
+        let state = fs::space(&self.sources.state).ok();
+        let largest = match state.as_ref().is_some_and(faults::is_nearly_full) {
+            true => fs::largest(&self.sources.state, LARGEST),
+            false => Vec::new(),
+        };
         all.extend(faults::own(&Facts {
             now,
             uptime: proc::uptime(),
-            synchronised: clock::synchronised(),
+            synchronised,
             memory: proc::Memory::read(),
             pools,
             certificate: self.sources.certificate.borrow().clone(),
-            state: fs::space(&self.sources.state).ok(),
+            state,
+            largest,
         }));
         all
     }

@@ -4,7 +4,6 @@
 //! explain, and guests are promised their memory. What the host itself holds is small and mostly in use; the root
 //! image in memory is compressed already.
 
-use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 
 use ashlar_api::event::Severity;
@@ -79,46 +78,9 @@ pub fn raise_loopback() -> std::io::Result<()> {
     Ok(())
 }
 
-const KVM_GET_API_VERSION: libc::Ioctl = 0xae00;
-const KVM_CREATE_VM: libc::Ioctl = 0xae01;
-
-/// Whether a virtual machine can be made: the device may exist without the processor's help.
-fn virtualisation_works() -> Result<(), String> {
-    let kvm = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .map_err(|error| format!("/dev/kvm: {error}"))?;
-    // SAFETY: both requests take an integer and touch no memory of ours. The second gives a descriptor, which is
-    // closed at once; that removes the empty machine.
-    unsafe {
-        let version = Errno::result(libc::ioctl(kvm.as_raw_fd(), KVM_GET_API_VERSION, 0))
-            .map_err(|errno| format!("KVM does not answer: {errno}"))?;
-        if version != 12 {
-            return Err(format!("KVM has interface {version} instead of 12"));
-        }
-        let machine = Errno::result(libc::ioctl(kvm.as_raw_fd(), KVM_CREATE_VM, 0))
-            .map_err(|errno| format!("KVM cannot make a virtual machine: {errno}"))?;
-        libc::close(machine);
-    }
-    Ok(())
-}
-
-/// What the machine lacks to be a good host.
-pub fn shortcomings() -> Vec<Fault> {
-    let virtualisation = virtualisation_works().err().map(|detail| Fault {
-        code: "no-virtualisation",
-        title: "This machine cannot run virtual machines.".to_owned(),
-        detail: format!("Hardware virtualisation is not available ({detail})."),
-        remedy: "Switch on SVM (AMD) or VT-x (Intel) in the firmware setup. If the setup has no such entry, \
-                 the processor does not support it."
-            .to_owned(),
-        severity: Severity::Critical,
-    });
-    virtualisation
-        .into_iter()
-        .chain(memory_fault(Memory::read().total))
-        .collect()
+/// What the machine lacks to be a good host; what machines need of it is told by their domain.
+pub fn shortcomings() -> Option<Fault> {
+    memory_fault(Memory::read().total)
 }
 
 /// The kernel reports less than is built in: its own image and what the firmware keeps are missing.
@@ -165,15 +127,5 @@ mod tests {
         })
         .join()
         .unwrap();
-    }
-
-    #[test]
-    fn a_missing_device_is_told_by_name() {
-        if let Err(detail) = virtualisation_works() {
-            assert!(
-                detail.contains("KVM") || detail.contains("/dev/kvm"),
-                "{detail}"
-            );
-        }
     }
 }

@@ -11,7 +11,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 use super::facts::Facts;
 use super::form::{EXAMPLES, Form, LABELS};
 use super::plain;
-use super::view::{Confirm, View};
+use super::view::{Confirm, Typed, View};
 
 const ACCENT: Style = Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD);
 const QUIET: Style = Style::new().fg(Color::DarkGray);
@@ -32,10 +32,24 @@ pub fn draw(frame: &mut Frame<'_>, facts: &Facts, view: &View, time: &str) {
         View::Network(form) => network(frame, body, facts, form),
         View::Drives => drives(frame, body, facts),
         View::Log => log(frame, body, facts),
+        View::Faults => faults(frame, body, facts),
+        View::Aside(typed) => aside(frame, body, facts, typed),
         View::Power(confirm) => power(frame, body, *confirm),
     }
-    let keys = "F1 Summary   F2 Network   F3 Drives   F4 Log   F10 Restart or power off";
-    frame.render_widget(Paragraph::new(keys), foot);
+    frame.render_widget(Paragraph::new(keys(facts)), foot);
+}
+
+fn keys(facts: &Facts) -> String {
+    match (facts.stateless, &facts.aside) {
+        (false, _) => {
+            "F1 Summary  F2 Network  F3 Drives  F4 Log  F5 Faults  F10 Restart, power off"
+                .to_owned()
+        }
+        (true, None) => "F1 Summary  F4 Log  F5 Faults  F10 Restart, power off".to_owned(),
+        (true, Some(file)) => {
+            format!("F1 Summary  F4 Log  F5 Faults  F8 Set {file} aside  F10 Restart, power off")
+        }
+    }
 }
 
 fn inset(area: Rect) -> Rect {
@@ -77,6 +91,11 @@ fn summary(frame: &mut Frame<'_>, area: Rect, facts: &Facts) {
     let picture = plain::picture(facts)
         .filter(|rows| area.width >= 76 && area.height as usize > rows.len() + 3);
     let mut lines = Vec::new();
+    if facts.stateless {
+        let stories: Vec<Line<'_>> = stories(facts);
+        frame.render_widget(Paragraph::new(stories).wrap(Wrap { trim: false }), area);
+        return;
+    }
     match facts.urls.as_slice() {
         [] => lines.push(pair("Open in a browser", "no address yet")),
         [first, more @ ..] => {
@@ -172,18 +191,23 @@ fn network(frame: &mut Frame<'_>, area: Rect, facts: &Facts, form: &Form) {
     } else {
         "< as given here >"
     };
+    let interface = form.interface().unwrap_or("first that is alive");
+    lines.push(Line::from(vec![
+        Span::raw(format!("  {:<16}", "Interface")),
+        Span::styled(format!("< {interface} >"), focus(0)),
+    ]));
     lines.push(Line::from(vec![
         Span::raw(format!("  {:<16}", "Comes")),
-        Span::styled(method, focus(0)),
+        Span::styled(method, focus(1)),
     ]));
     if !form.dhcp {
         for (row, text) in form.texts.iter().enumerate() {
             let shown = if text.is_empty() {
                 Span::styled(EXAMPLES[row], QUIET)
             } else {
-                Span::styled(text.as_str(), focus(row + 1))
+                Span::styled(text.as_str(), focus(row + 2))
             };
-            let mark = if form.row == row + 1 { ">" } else { " " };
+            let mark = if form.row == row + 2 { ">" } else { " " };
             lines.push(Line::from(vec![
                 Span::raw(format!("{mark} {:<16}", LABELS[row])),
                 shown,
@@ -226,6 +250,52 @@ fn log(frame: &mut Frame<'_>, area: Rect, facts: &Facts) {
         .map(|line| Line::raw(line.as_str()))
         .collect();
     frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// Every fault in full.
+fn stories(facts: &Facts) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    for fault in &facts.faults {
+        let mut said = plain::story(fault).into_iter();
+        let title = Style::new().fg(colour(fault.severity));
+        lines.extend(said.next().map(|text| Line::styled(text, title)));
+        lines.extend(said.map(Line::raw));
+        lines.push(Line::default());
+    }
+    lines
+}
+
+fn faults(frame: &mut Frame<'_>, area: Rect, facts: &Facts) {
+    let mut lines = stories(facts);
+    if lines.is_empty() {
+        lines.push(Line::raw("Nothing is wrong."));
+    }
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), area);
+}
+
+fn aside(frame: &mut Frame<'_>, area: Rect, facts: &Facts, typed: &Typed) {
+    let Some(file) = &facts.aside else { return };
+    let mut lines = vec![
+        Line::styled(format!("Set {file} aside"), ACCENT),
+        Line::default(),
+    ];
+    lines.extend(stories(facts));
+    lines.push(Line::raw(format!(
+        "{file} is kept under another name, and the node goes on without it. Virtual machines are not touched."
+    )));
+    lines.push(Line::default());
+    lines.push(Line::from(vec![
+        Span::raw(format!("Type {file} and press Enter: ")),
+        Span::styled(format!("{}_", typed.text), ACCENT),
+    ]));
+    lines.push(match typed.wrong {
+        true => Line::styled(
+            format!("That was not {file}; nothing was done."),
+            Style::new().fg(Color::Yellow),
+        ),
+        false => Line::styled("Esc leaves things as they are.", QUIET),
+    });
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), area);
 }
 
 fn power(frame: &mut Frame<'_>, area: Rect, confirm: Confirm) {
@@ -302,11 +372,50 @@ mod tests {
             "00:01:02",
             "1E:1F",
             "not set up",
-            "F10 Restart or power off",
+            "F10 Restart, power off",
             "▀",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
+    }
+
+    fn damaged() -> Facts {
+        Facts {
+            stateless: true,
+            aside: Some("raft.db".into()),
+            faults: vec![ashlar_api::fault::Fault {
+                code: "state-unusable".into(),
+                severity: Severity::Critical,
+                title: "The configuration of this node can not be opened".into(),
+                detail: "/var/lib/ashlar/raft.db is damaged: file is not a database".into(),
+                remedy: "Set raft.db aside.".into(),
+                subject: None,
+                since: ashlar_api::Timestamp::UNIX_EPOCH,
+            }],
+            ..facts()
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_and_how_to_go_on_fits_on_80_by_24() {
+        let text = shown(&damaged(), &View::Summary, 80, 24);
+        for part in [
+            "raft.db is damaged",
+            "What to do",
+            "F8 Set raft.db aside",
+            "F10",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        let typed = Typed {
+            text: "raft".into(),
+            wrong: false,
+        };
+        let text = shown(&damaged(), &View::Aside(typed), 80, 24);
+        assert!(
+            text.contains("Type raft.db and press Enter: raft_"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -314,11 +423,14 @@ mod tests {
         for (width, height) in [(1, 1), (20, 5), (80, 25), (240, 80)] {
             for view in [
                 View::Summary,
-                View::Network(Form::of(&facts().addressing)),
+                View::Network(Form::of(&facts().management, vec!["eth0".into()])),
                 View::Drives,
                 View::Log,
                 View::Power(Confirm::Choose),
+                View::Faults,
+                View::Aside(Typed::default()),
             ] {
+                shown(&damaged(), &view, width, height);
                 shown(&facts(), &view, width, height);
             }
         }

@@ -2,7 +2,7 @@
 
 use ashlar_api::event::Severity;
 use ashlar_api::fault::Fault;
-use ashlar_api::node::Addressing;
+use ashlar_api::node::Management;
 
 /// Everything the screen shows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,10 +33,14 @@ pub struct Facts {
     pub links: Vec<LinkLine>,
     /// Drives.
     pub drives: Vec<DriveLine>,
-    /// How the management address is wanted; where the editor starts.
-    pub addressing: Addressing,
+    /// How the node is to be reached; where the editor starts.
+    pub management: Management,
     /// The newest lines of the log, oldest first.
     pub log: Vec<String>,
+    /// The state can not be opened: there is nothing to set or to show beside what is wrong.
+    pub stateless: bool,
+    /// The file that can be set aside to go on without it, by its name.
+    pub aside: Option<String>,
 }
 
 /// An interface, as one line.

@@ -10,11 +10,15 @@ use super::keys::Key;
 /// The fields of the form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Form {
+    /// The interface to use, as a place in `interfaces`; 0 leaves the choice to the node.
+    pub interface: usize,
+    /// Names of the interfaces there are.
+    pub interfaces: Vec<String>,
     /// Address by DHCP; the other fields count only when this is false.
     pub dhcp: bool,
     /// Address with prefix length, gateway, name servers.
     pub texts: [String; 3],
-    /// Which row has the focus: 0 is the method, 1 to 3 the texts.
+    /// Which row has the focus: 0 is the interface, 1 the method, 2 to 4 the texts.
     pub row: usize,
     /// What is wrong with what was typed.
     pub error: String,
@@ -27,8 +31,16 @@ pub const EXAMPLES: [&str; 3] = ["192.0.2.10/24", "192.0.2.1", "192.0.2.1, 192.0
 
 impl Form {
     /// The form, filled with what is wanted now.
-    pub fn of(addressing: &Addressing) -> Self {
-        let texts = match addressing {
+    pub fn of(management: &Management, mut interfaces: Vec<String>) -> Self {
+        let interface = management.interface.as_ref().map_or(0, |wanted| {
+            // One that is missing now stays the choice until another is made.
+            let place = interfaces.iter().position(|name| name == wanted);
+            1 + place.unwrap_or_else(|| {
+                interfaces.push(wanted.clone());
+                interfaces.len() - 1
+            })
+        });
+        let texts = match &management.ipv4 {
             Addressing::Dhcp => Default::default(),
             Addressing::Static {
                 address,
@@ -44,28 +56,37 @@ impl Form {
             ],
         };
         Form {
-            dhcp: *addressing == Addressing::Dhcp,
+            interface,
+            interfaces,
+            dhcp: management.ipv4 == Addressing::Dhcp,
             texts,
-            row: 0,
+            row: 1,
             error: String::new(),
         }
     }
 
     /// Takes a key. `Some` when the form was finished with a good value.
-    pub fn press(&mut self, key: Key) -> Option<Addressing> {
-        let rows = if self.dhcp { 1 } else { 4 };
+    pub fn press(&mut self, key: Key) -> Option<Management> {
+        let rows = if self.dhcp { 2 } else { 5 };
+        let choices = self.interfaces.len() + 1;
         match key {
             Key::Next => self.row = (self.row + 1) % rows,
             Key::Previous => self.row = (self.row + rows - 1) % rows,
-            Key::Left | Key::Right | Key::Char(' ') if self.row == 0 => self.dhcp = !self.dhcp,
-            Key::Char(c) if self.row > 0 && self.texts[self.row - 1].len() < 64 => {
-                self.texts[self.row - 1].push(c);
+            Key::Right | Key::Char(' ') if self.row == 0 => {
+                self.interface = (self.interface + 1) % choices;
             }
-            Key::Erase if self.row > 0 => {
-                self.texts[self.row - 1].pop();
+            Key::Left if self.row == 0 => {
+                self.interface = (self.interface + choices - 1) % choices;
+            }
+            Key::Left | Key::Right | Key::Char(' ') if self.row == 1 => self.dhcp = !self.dhcp,
+            Key::Char(c) if self.row > 1 && self.texts[self.row - 2].len() < 64 => {
+                self.texts[self.row - 2].push(c);
+            }
+            Key::Erase if self.row > 1 => {
+                self.texts[self.row - 2].pop();
             }
             Key::Enter => match self.value() {
-                Ok(addressing) => return Some(addressing),
+                Ok(management) => return Some(management),
                 Err(error) => self.error = error,
             },
             _ => {}
@@ -73,9 +94,19 @@ impl Form {
         None
     }
 
-    fn value(&self) -> Result<Addressing, String> {
+    /// The interface that was chosen; none leaves the choice to the node.
+    pub fn interface(&self) -> Option<&str> {
+        let place = self.interface.checked_sub(1)?;
+        self.interfaces.get(place).map(String::as_str)
+    }
+
+    fn value(&self) -> Result<Management, String> {
+        let interface = self.interface().map(str::to_owned);
         if self.dhcp {
-            return Ok(Addressing::Dhcp);
+            return Ok(Management {
+                interface,
+                ipv4: Addressing::Dhcp,
+            });
         }
         let [address, gateway, dns] = &self.texts;
         let wrong = |row: usize| format!("{}: write it like {}", LABELS[row], EXAMPLES[row]);
@@ -94,12 +125,9 @@ impl Form {
             gateway,
             dns: dns?,
         };
-        let management = Management {
-            interface: None,
-            ipv4,
-        };
+        let management = Management { interface, ipv4 };
         match management.check() {
-            Ok(()) => Ok(management.ipv4),
+            Ok(()) => Ok(management),
             Err(fields) => Err(fields
                 .into_iter()
                 .map(|f| format!("{}: {}", f.field.trim_start_matches("ipv4."), f.message))
@@ -115,9 +143,11 @@ mod tests {
 
     fn filled(address: &str, gateway: &str, dns: &str) -> Form {
         Form {
+            interface: 0,
+            interfaces: vec!["eth0".into(), "eth1".into()],
             dhcp: false,
             texts: [address.into(), gateway.into(), dns.into()],
-            row: 1,
+            row: 2,
             error: String::new(),
         }
     }
@@ -125,10 +155,14 @@ mod tests {
     #[test]
     fn gives_a_static_address() {
         let value = filled("192.0.2.10/24", "192.0.2.1", "192.0.2.1 9.9.9.9").press(Key::Enter);
-        let Some(Addressing::Static {
-            address,
-            gateway,
-            dns,
+        let Some(Management {
+            ipv4:
+                Addressing::Static {
+                    address,
+                    gateway,
+                    dns,
+                },
+            interface: None,
         }) = value
         else {
             panic!("{value:?}")
@@ -154,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_key_at_a_time() {
-        let mut form = Form::of(&Addressing::Dhcp);
+        let mut form = Form::of(&Management::default(), Vec::new());
         form.press(Key::Right);
         form.press(Key::Next);
         for c in "192.0.2.7/24x".chars() {
@@ -163,7 +197,29 @@ mod tests {
         form.press(Key::Erase);
         assert!(matches!(
             form.press(Key::Enter),
-            Some(Addressing::Static { gateway: None, .. })
+            Some(Management {
+                ipv4: Addressing::Static { gateway: None, .. },
+                ..
+            })
         ));
+    }
+
+    #[test]
+    fn an_interface_is_chosen_or_left_to_the_node() {
+        let names = || vec!["eth0".to_owned(), "eth1".to_owned()];
+        let mut form = Form::of(&Management::default(), names());
+        form.press(Key::Previous);
+        form.press(Key::Left);
+        assert_eq!(form.interface(), Some("eth1"));
+        form.press(Key::Left);
+        let chosen = form.press(Key::Enter).and_then(|value| value.interface);
+        assert_eq!(chosen.as_deref(), Some("eth0"));
+        form.press(Key::Left);
+        assert_eq!(form.press(Key::Enter), Some(Management::default()));
+        let missing = Management {
+            interface: Some("eth7".to_owned()),
+            ..Management::default()
+        };
+        assert_eq!(Form::of(&missing, names()).interface(), Some("eth7"));
     }
 }

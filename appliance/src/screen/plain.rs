@@ -1,6 +1,7 @@
 //! The screen as lines, for a serial port: said again only when it changes, so
 //! that a captured log tells what happened and a program can read the address.
 
+use ashlar_api::fault::Fault;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
@@ -24,8 +25,16 @@ pub fn lines(facts: &Facts) -> Vec<String> {
     if let Some(code) = &facts.claim_code {
         lines.push(format!("Claim code: {code}"));
     }
-    for fault in &facts.faults {
-        lines.push(format!("! {}. {}", fault.title, fault.remedy));
+    lines.extend(facts.faults.iter().flat_map(story));
+    lines
+}
+
+/// What is wrong, what was seen, and what to do.
+pub fn story(fault: &Fault) -> Vec<String> {
+    let mut lines = vec![format!("! {}.", fault.title.trim_end_matches('.'))];
+    lines.extend(fault.detail.lines().map(|line| format!("  {line}")));
+    if !fault.remedy.is_empty() {
+        lines.push(format!("  What to do: {}", fault.remedy));
     }
     lines
 }
@@ -45,6 +54,31 @@ pub fn picture(facts: &Facts) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tells_what_is_wrong_and_what_to_do() {
+        let fault = Fault {
+            code: "x".into(),
+            severity: ashlar_api::event::Severity::Warning,
+            title: "The machine has little memory.".into(),
+            detail: "It has 900 MiB.\nThat is all.".into(),
+            remedy: "Add memory.".into(),
+            subject: None,
+            since: ashlar_api::Timestamp::UNIX_EPOCH,
+        };
+        let said = [
+            "! The machine has little memory.",
+            "  It has 900 MiB.",
+            "  That is all.",
+            "  What to do: Add memory.",
+        ];
+        assert_eq!(story(&fault), said);
+        let facts = Facts {
+            faults: vec![fault],
+            ..Facts::default()
+        };
+        assert!(lines(&facts).ends_with(&said.map(str::to_owned)));
+    }
 
     #[test]
     fn tells_where_to_go() {

@@ -2,7 +2,7 @@
 //! most of these end on the machine's own screen, where nothing else explains them.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::command::Refusal;
 use super::raft::AgreeError;
@@ -27,7 +27,7 @@ pub enum StateError {
     },
     /// A newer program wrote it.
     #[error(
-        "{} was written by a newer version of Ashlar ({program}, format {found}); this is version {}, which knows formats up to {known}. Start version {program} or a newer one again, or set the file aside to begin without it",
+        "{} was written by a newer version of Ashlar ({program}, format {found}); this is version {}, which knows formats up to {known}",
         file.display(), env!("CARGO_PKG_VERSION")
     )]
     Newer {
@@ -41,7 +41,7 @@ pub enum StateError {
         known: u32,
     },
     /// It can not be read.
-    #[error("{} is damaged: {detail}. What to do: {remedy}", file.display())]
+    #[error("{} is damaged: {detail}", file.display())]
     Damaged {
         /// Which file.
         file: PathBuf,
@@ -49,10 +49,12 @@ pub enum StateError {
         detail: String,
         /// What to do.
         remedy: &'static str,
+        /// The file without which it goes on: not always the one that is damaged.
+        aside: PathBuf,
     },
     /// It is another node's.
     #[error(
-        "{} belongs to the node {owner}, and this node is {node}. Restore the machine id, or set the file aside",
+        "{} belongs to the node {owner}, and this node is {node}",
         file.display()
     )]
     Foreign {
@@ -87,6 +89,53 @@ pub enum StateError {
     /// The log does not come up.
     #[error("bring the log of the state up")]
     Log(#[source] AgreeError),
+}
+
+impl StateError {
+    /// The file that a person may have set aside, with [`super::Store::set_aside`], to go on without it.
+    pub fn aside(&self) -> Option<&Path> {
+        match self {
+            StateError::Damaged { aside, .. } => Some(aside),
+            StateError::Foreign { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            StateError::Damaged { remedy, .. } => (*remedy).to_owned(),
+            StateError::Foreign { .. } => "If this drive was moved here from another machine, set raft.db aside to take \
+                 its settings over; else put the drive back where it belongs."
+                .to_owned(),
+            StateError::Newer { program, .. } => format!(
+                "Start version {program} or a newer one again, for instance from the boot menu. Nothing was changed."
+            ),
+            _ if self.is_full() => "The system drive is full. Restart the node, which removes old files that it set \
+                 aside; if that does not help, remove the largest files from the partition ashlar-state with a rescue \
+                 system."
+                .to_owned(),
+            StateError::Locked { .. } => "Restart the node.".to_owned(),
+            _ => "Restart the node. If this stays, the system drive may be failing: replace it and install anew."
+                .to_owned(),
+        }
+    }
+
+    /// Whether no room on the drive is the reason.
+    fn is_full(&self) -> bool {
+        match self {
+            StateError::Directory { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            StateError::Migrate { source, .. } | StateError::File { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            // Their causes are texts by the time they come here.
+            StateError::Snapshots(_) | StateError::Log(_) => {
+                let text = chain(self);
+                text.contains("disk is full") || text.contains("No space left")
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Why a proposal is not in force.

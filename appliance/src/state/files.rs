@@ -18,23 +18,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ashlar_api::{Bytes, NodeId, Timestamp};
-use nix::sys::statvfs::statvfs;
+use ashlar_api::{NodeId, Timestamp};
+use openraft::alias::LogIdOf;
 
 use super::command::Command;
 use super::error::{ProposeError, StateError};
 use super::lock::Lock;
 use super::migrate::RAFT;
 use super::news::News;
+use super::raft::Types;
 use super::raft::log::Log;
 use super::raft::machine::Machine;
 use super::raft::member::Member;
 use super::raft::snapshot::Snapshots;
-
-/// Under this much room nothing new is made, so that there is room to delete.
-const ROOM_TO_CREATE: Bytes = Bytes::mib(32);
-/// Under this much room nothing is written: SQLite needs it to keep its files whole.
-const ROOM_TO_WRITE: Bytes = Bytes::mib(4);
+use super::room::{self, Needs};
 
 /// Where the state is, and the right to write it.
 #[derive(Clone, Debug)]
@@ -72,7 +69,8 @@ impl Files {
         self.directory.join("raft.db")
     }
 
-    fn snapshots(&self) -> Result<Snapshots, StateError> {
+    /// The snapshots.
+    pub fn snapshots(&self) -> Result<Snapshots, StateError> {
         Snapshots::open(&self.directory.join("snapshots")).map_err(StateError::Snapshots)
     }
 
@@ -86,6 +84,7 @@ impl Files {
 
     /// Opens the files and compares them: what one of them lost must be in another.
     pub fn open(&self, news: News) -> Result<(Log, Machine), StateError> {
+        room::prepare(&self.directory);
         let snapshots = self.snapshots()?;
         let newest = snapshots
             .current()
@@ -104,7 +103,8 @@ impl Files {
                 file: self.state(),
                 detail: "it lacks changes that are neither in the log nor in a snapshot any more"
                     .to_owned(),
-                remedy: "put a copy of the state partition back, or set raft.db aside to go on with what is there",
+                remedy: "Put a copy of the state partition back; or set raft.db aside to go on with what is left.",
+                aside: self.raft(),
             });
         }
         Ok((log, machine))
@@ -128,7 +128,7 @@ impl Files {
     /// Renames a database with its write-ahead log. What is in that log and not
     /// in the database goes with it.
     fn rename(&self, file: &Path) -> io::Result<PathBuf> {
-        let mark = format!(".aside-{}", Timestamp::now().as_second());
+        let mark = format!("{}{}", room::ASIDE, Timestamp::now().as_second());
         let named = |path: &Path, more: &str| {
             let mut name = path.as_os_str().to_owned();
             name.push(more);
@@ -149,9 +149,19 @@ impl Files {
     /// its only member.
     fn found_log(&self) -> Result<(), StateError> {
         let snapshots = self.snapshots()?;
-        if !self.state().exists()
-            && let Some(newest) = snapshots.current().map_err(StateError::Snapshots)?
+        if let Some(newest) = snapshots.current().map_err(StateError::Snapshots)?
+            && self.applied(&snapshots)? < newest.meta.last_log_id
         {
+            for part in ["", "-wal", "-shm"] {
+                let mut file = self.state().into_os_string();
+                file.push(part);
+                match fs::remove_file(&file) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(self.failed(error));
+                    }
+                    _ => {}
+                }
+            }
             let part = self.directory.join("state.db.part");
             let take = || {
                 fs::copy(&newest.snapshot.0, &part)?;
@@ -175,28 +185,35 @@ impl Files {
         Log::open(&self.raft(), self.member(), Arc::clone(&self.lock))?.found(self.member(), &last)
     }
 
+    /// The last entry in the state; none when there is no state.
+    fn applied(&self, snapshots: &Snapshots) -> Result<Option<LogIdOf<Types>>, StateError> {
+        if !self.state().exists() {
+            return Ok(None);
+        }
+        let machine = Machine::open(&self.state(), snapshots.clone(), News::default())?;
+        Ok(machine.end()?.entry)
+    }
+
     /// Refuses what could fill the drive, while there is still room to delete.
     pub fn room_for(&self, command: &Command) -> Result<(), ProposeError> {
-        let Ok(file_system) = statvfs(&self.directory) else {
-            return Ok(());
-        };
-        let room = Bytes(
-            file_system
-                .blocks_available()
-                .saturating_mul(file_system.fragment_size()),
-        );
-        let needed = if makes_something(command) {
-            ROOM_TO_CREATE
+        let needs = if makes_something(command) {
+            Needs::ToCreate
         } else {
-            ROOM_TO_WRITE
+            Needs::ToWrite
         };
-        if room >= needed {
-            return Ok(());
-        }
-        Err(ProposeError::Unavailable {
-            message: format!("the system drive has only {room} left for settings"),
-            remedy: "delete virtual machines, users or tokens that are not needed, then try again"
-                .to_owned(),
+        room::ask(&self.directory, needs).map_err(|room| ProposeError::Unavailable {
+            message: format!("the system drive is full: it has only {room} left for settings"),
+            remedy: match needs {
+                Needs::ToCreate => {
+                    "delete virtual machines, volumes, users or tokens that are not needed, then try again; \
+                     Overview says what fills the drive"
+                }
+                Needs::ToWrite => {
+                    "restart the node, which removes old files that it set aside; if that does not help, remove the \
+                     largest files from the partition ashlar-state with a rescue system"
+                }
+            }
+            .to_owned(),
         })
     }
 }

@@ -27,13 +27,13 @@ pub struct Schema {
 /// The raft log.
 pub const RAFT: Schema = Schema {
     migrations: &[include_str!("../../migrations/raft/0001_log.sql")],
-    remedy: "set the file aside; the appliance then goes on with the settings in state.db",
+    remedy: "Set raft.db aside: the node then goes on with the settings in state.db, and only the last changes before the damage may be missing.",
 };
 
 /// The state machine.
 pub const STATE: Schema = Schema {
     migrations: &[include_str!("../../migrations/state/0001_records.sql")],
-    remedy: "set the file aside; it is made again from the newest snapshot and the log",
+    remedy: "Set state.db aside: it is made again from the newest snapshot and the log, and nothing is lost while those are sound.",
 };
 
 /// When a transaction counts as written.
@@ -149,6 +149,7 @@ impl Schema {
             file: path.to_owned(),
             detail: detail.into(),
             remedy: self.remedy,
+            aside: path.to_owned(),
         }
     }
 

@@ -23,6 +23,7 @@ mod migrate;
 mod news;
 pub mod query;
 mod raft;
+mod room;
 pub mod schema;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use raft::{AgreeError, Consensus, Replica};
 
 pub use error::{ProposeError, StateError};
 pub use news::Changed;
+pub use room::TO_CREATE as ROOM_TO_CREATE;
 
 /// The state: read it, propose changes, hear of changes. A cheap handle.
 #[derive(Clone)]
@@ -80,10 +82,6 @@ impl Store {
     /// Sets a file aside that [`Store::open`] refused, because somebody asked
     /// for it, and prepares the others to go on without it. The file is kept
     /// under the name that is returned.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no screen and no command offers this choice yet")
-    )]
     pub async fn set_aside(
         directory: &Path,
         node: NodeId,

@@ -15,7 +15,9 @@ use crate::sys::block::{Block, Kind, Transport};
 use crate::sys::signature::{self, ProbeError};
 
 /// Partitions of the disk that the node starts from.
-const SYSTEM_LABELS: [&str; 2] = ["ashlar-esp", "ashlar-state"];
+const SYSTEM_LABELS: [&str; 2] = ["ashlar-esp", STATE_LABEL];
+/// The partition that holds the state of an appliance.
+const STATE_LABEL: &str = "ashlar-state";
 /// More partitions than this are counted, not looked into.
 const MOST_PARTITIONS: usize = 16;
 /// The longest id that a pool can name.
@@ -46,10 +48,11 @@ pub fn system_disks(blocks: &[Block], mounted: &BTreeSet<String>) -> BTreeSet<St
     if !in_use.is_empty() {
         return in_use;
     }
-    names(&|block| {
-        let mut labels = block.partitions.iter().filter_map(|p| p.label.as_deref());
-        labels.any(|label| SYSTEM_LABELS.contains(&label))
-    })
+    names(&|block| labels(block).any(|label| SYSTEM_LABELS.contains(&label)))
+}
+
+fn labels(block: &Block) -> impl Iterator<Item = &str> {
+    block.partitions.iter().filter_map(|p| p.label.as_deref())
 }
 
 /// What was found on a drive, or why nothing could be.
@@ -168,6 +171,7 @@ pub fn drive(block: &Block, probed: &Probed, system: bool) -> Drive {
         size: Bytes(block.size),
         media,
         system,
+        appliance: labels(block).any(|label| label == STATE_LABEL),
         content: probed.content.clone(),
         holders: holders.cloned().collect(),
         problem: read_only.or_else(|| probed.problem.clone()),

@@ -7,7 +7,7 @@ use ashlar_api::pool::DriveUsage;
 use ashlar_api::{NodeId, Timestamp};
 
 use super::lvm::{Group, Thin};
-use super::observe::Observed;
+use super::observe::{Content, Observed};
 use super::want::Desired;
 use crate::state::schema::{LIBRARY, Phase, PoolRecord};
 
@@ -55,6 +55,8 @@ pub fn faults(
             });
         }
     }
+    faults.extend(no_drive(desired, observed));
+    faults.extend(second_systems(observed));
     if !failures.is_empty() {
         faults.push(Fault {
             code: "storage-failing".to_owned(),
@@ -68,6 +70,85 @@ pub fn faults(
         });
     }
     faults
+}
+
+/// There is neither a pool nor a drive to make one of.
+fn no_drive(desired: &Desired, observed: &Observed) -> Option<Fault> {
+    // The system drive is always seen: without any, the drives have not been looked at.
+    if !desired.pools.is_empty() || observed.drives.is_empty() {
+        return None;
+    }
+    let (mut used, mut told) = (Vec::new(), Vec::new());
+    for drive in &observed.drives {
+        let (name, size) = (&drive.name, drive.size);
+        told.push(match observed.usage(drive, desired) {
+            DriveUsage::Free => return None,
+            DriveUsage::System => format!("{name} ({size}) holds the system"),
+            DriveUsage::Pool { .. } => format!("{name} ({size}) is in a pool"),
+            DriveUsage::Unusable { reason } => format!("{name} ({size}) can not be used: {reason}"),
+            DriveUsage::ForeignPool { volume_group } => {
+                used.push(name.as_str());
+                format!("{name} ({size}) holds the pool {volume_group} of another appliance")
+            }
+            DriveUsage::Foreign => {
+                used.push(name.as_str());
+                let content = match &drive.content {
+                    Content::Data(text) => text.as_str(),
+                    Content::Lvm | Content::Blank => "LVM volumes",
+                };
+                format!("{name} ({size}) holds {content}")
+            }
+        });
+    }
+    let remedy = match used.as_slice() {
+        [] => "Put in a drive for them. It is seen at once, without a restart.".to_owned(),
+        used => format!(
+            "Put in an empty drive; it is seen at once. Or, if nobody needs what is on {}, make a pool of it \
+             (Storage, Create pool) and confirm that it is erased. Nothing on it is touched before.",
+            used.join(" or ")
+        ),
+    };
+    Some(Fault {
+        code: "no-data-drive".to_owned(),
+        severity: Severity::Warning,
+        title: "There is no empty drive for virtual machines and images".to_owned(),
+        detail: format!("{}.", told.join("; ")),
+        remedy,
+        subject: None,
+        since: Timestamp::now(),
+    })
+}
+
+/// Drives with the system of an appliance that are not the one this node runs from: a copy of it, or another's.
+/// Where none is in use, because two could be meant, init has told so.
+fn second_systems(observed: &Observed) -> Vec<Fault> {
+    let mut ours = observed.drives.iter().filter(|drive| drive.system);
+    let (Some(own), None) = (ours.next(), ours.next()) else {
+        return Vec::new();
+    };
+    let others = observed
+        .drives
+        .iter()
+        .filter(|drive| drive.appliance && !drive.system);
+    others
+        .map(|drive| Fault {
+            code: "second-system".to_owned(),
+            severity: Severity::Critical,
+            title: format!("The drive {} holds another installation of Ashlar", drive.name),
+            detail: format!(
+                "This node runs from {} and keeps its settings there; {} is not touched. The next start may take the \
+                 other drive, if it is a copy or the firmware prefers it.",
+                own.name, drive.name
+            ),
+            remedy: format!(
+                "Switch off and take out the drive that does not belong to this node. To use {} for data instead, \
+                 make a pool of it and confirm that it is erased.",
+                drive.name
+            ),
+            subject: Some(subject(Kind::Drive, &drive.id, &drive.name)),
+            since: Timestamp::now(),
+        })
+        .collect()
 }
 
 fn subject(kind: Kind, id: &str, name: &str) -> Subject {
@@ -313,5 +394,80 @@ fn of_images(desired: &Desired, observed: &Observed, faults: &mut Vec<Fault>) {
             remedy: "Remove the image and add it again.",
         };
         faults.push(story.about(subject(Kind::Image, &image.id.to_string(), name.as_str())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ashlar_api::Bytes;
+    use ashlar_api::pool::Media;
+
+    use super::*;
+    use crate::storage::observe::Drive;
+
+    fn drive(name: &str, content: Content, system: bool) -> Drive {
+        Drive {
+            id: format!("serial-of-{name}"),
+            name: name.to_owned(),
+            path: format!("/dev/{name}").into(),
+            model: String::new(),
+            serial: String::new(),
+            bus: "SATA".to_owned(),
+            size: Bytes::gib(20),
+            media: Media::Ssd,
+            system,
+            appliance: system,
+            content,
+            holders: Vec::new(),
+            problem: None,
+        }
+    }
+
+    fn told(drives: Vec<Drive>) -> Vec<Fault> {
+        let observed = Observed {
+            drives,
+            ..Observed::default()
+        };
+        let node = NodeId(uuid::Uuid::nil());
+        faults(&Desired::default(), &observed, &[], node)
+    }
+
+    fn data(text: &str) -> Content {
+        Content::Data(text.to_owned())
+    }
+
+    #[test]
+    fn a_node_without_an_empty_drive_says_what_is_on_those_it_has() {
+        let system = drive("sda", data("GPT"), true);
+        let alone = told(vec![system.clone()]);
+        assert_eq!(alone.len(), 1);
+        assert_eq!(alone[0].code, "no-data-drive");
+        assert!(alone[0].remedy.starts_with("Put in a drive"));
+        let foreign = drive("sdb", data("NTFS file system"), false);
+        let foreign = told(vec![system.clone(), foreign]);
+        assert!(
+            foreign[0]
+                .detail
+                .contains("sdb (20 GiB) holds NTFS file system")
+        );
+        assert!(foreign[0].remedy.contains("what is on sdb"));
+        assert!(told(vec![system, drive("sdc", Content::Blank, false)]).is_empty());
+        assert!(told(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn a_second_system_is_told_unless_nobody_knows_which_is_ours() {
+        let (one, empty) = (
+            drive("sda", data("GPT"), true),
+            drive("sdc", Content::Blank, false),
+        );
+        let mut two = drive("sdb", data("GPT"), false);
+        two.appliance = true;
+        let faults = told(vec![one.clone(), two.clone(), empty.clone()]);
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].code, "second-system");
+        assert!(faults[0].title.contains("sdb") && faults[0].detail.contains("runs from sda"));
+        two.system = true;
+        assert!(told(vec![one, two, empty]).is_empty());
     }
 }

@@ -54,6 +54,9 @@ pub struct Drive {
     pub media: Media,
     /// The node starts from it.
     pub system: bool,
+    /// It has a partition for the state of an appliance, of this node or another.
+    #[serde(default)]
+    pub appliance: bool,
     /// What is on it.
     pub content: Content,
     /// What is built on it or on its partitions, as the kernel calls it.

@@ -3,15 +3,17 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use ashlar_api::Bytes;
+use ashlar_api::event::Severity;
+use ashlar_api::fault::Fault;
 use ashlar_api::metrics::Sample;
 use ashlar_api::network::{Link, LinkKind};
 use ashlar_api::node::Addressing;
 use ashlar_api::pool::{Drive, DriveUsage, PoolStatus};
 use ashlar_api::vm::{VmPhase, VmStatus};
+use ashlar_api::{Bytes, Timestamp};
 
-use crate::screen::{DriveLine, LinkLine};
-use crate::sys::fs;
+use crate::screen::{DriveLine, Facts, LinkLine};
+use crate::sys::{fs, proc};
 
 /// Where a browser finds the console, the best address first: IPv4 before IPv6, and no link-local IPv6,
 /// which needs an interface name that browsers do not take.
@@ -165,6 +167,37 @@ pub fn drives(drives: &[Drive]) -> Vec<DriveLine> {
         .collect()
 }
 
+/// What the screen tells while the state can not be opened; `aside` is the file without which it could.
+pub fn stateless(name: &str, what: &str, remedy: &str, aside: Option<&Path>) -> Facts {
+    let aside = aside
+        .and_then(Path::file_name)
+        .map(|file| file.to_string_lossy().into_owned());
+    let how = aside.as_ref().map(|file| {
+        format!(
+            " To set it aside, press F8 on this screen (on a serial line Enter first) and type {file}."
+        )
+    });
+    let fault = Fault {
+        code: "state-unusable".to_owned(),
+        severity: Severity::Critical,
+        title: "The configuration of this node can not be opened".to_owned(),
+        detail: format!("{what}.\nNothing was changed; virtual machines that run go on."),
+        remedy: format!("{remedy}{}", how.unwrap_or_default()),
+        subject: None,
+        since: Timestamp::now(),
+    };
+    Facts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: name.to_owned(),
+        processor: processor(None, proc::processors()),
+        faults: vec![fault],
+        log: log(20),
+        stateless: true,
+        aside,
+        ..Facts::default()
+    }
+}
+
 /// The newest lines of the supervisor's log.
 pub fn log(lines: usize) -> Vec<String> {
     fs::tail(Path::new(super::LOG), lines).unwrap_or_default()
@@ -194,6 +227,21 @@ mod tests {
                 "https://[2001:db8::7]"
             ]
         );
+    }
+
+    #[test]
+    fn without_state_the_way_on_is_told() {
+        let file = Path::new("/var/lib/ashlar/raft.db");
+        let facts = stateless("node-1", "it is damaged", "Set raft.db aside.", Some(file));
+        assert_eq!(facts.aside.as_deref(), Some("raft.db"));
+        assert_eq!(facts.health(), "needs help");
+        let remedy = &facts.faults[0].remedy;
+        assert!(
+            remedy.starts_with("Set raft.db aside. To set it aside, press F8"),
+            "{remedy}"
+        );
+        let facts = stateless("node-1", "it is newer", "Start version 2.", None);
+        assert_eq!(facts.faults[0].remedy, "Start version 2.");
     }
 
     #[test]

@@ -24,8 +24,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use ashlar_api::event::Severity;
-use ashlar_api::fault::Fault;
 use ashlar_api::node::{Management, NodeSpec};
 use ashlar_api::{Bytes, Timestamp};
 use tokio::sync::{mpsc, watch};
@@ -37,9 +35,9 @@ use crate::http::tls::Certificate;
 use crate::http::{self, App, claim_code};
 use crate::reconcile::chain;
 use crate::screen::{self, Facts, Intent};
-use crate::state::Store;
 use crate::state::command::Command;
 use crate::state::schema::NodeRecord;
+use crate::state::{StateError, Store};
 use crate::sys;
 use crate::sys::init_socket::{self, Request};
 
@@ -92,9 +90,14 @@ fn run() -> anyhow::Result<()> {
 async fn supervise() -> anyhow::Result<()> {
     let identity = identity::load(Path::new(STATE)).context("learn which node this is")?;
     tracing::info!(node = %identity.node, boot = %identity.boot, version = env!("CARGO_PKG_VERSION"), "starting");
-    let store = match Store::open(Path::new(STATE), identity.node).await {
-        Ok(store) => store,
-        Err(error) => return without_state(&identity, &error).await,
+    let store = loop {
+        match Store::open(Path::new(STATE), identity.node).await {
+            Ok(store) => break store,
+            Err(error) => match without_state(&identity, &error).await? {
+                Without::Ends => return Ok(()),
+                Without::OpenAgain => tracing::info!("the state is opened again"),
+            },
+        }
     };
     let first = NodeRecord {
         id: identity.node,
@@ -106,15 +109,17 @@ async fn supervise() -> anyhow::Result<()> {
         },
         unconfirmed: None,
     };
-    store
-        .propose(
-            "ashlar",
-            Command::RegisterNode {
-                node: Box::new(first),
-            },
-        )
-        .await
-        .context("make this node known")?;
+    let register = Command::RegisterNode {
+        node: Box::new(first),
+    };
+    if let Err(error) = store.propose("ashlar", register).await {
+        // Where the drive is full the console must come up all the same, to say so.
+        let known = store.get::<NodeRecord>(identity.node).ok().flatten();
+        if known.is_none() {
+            return Err(error).context("make this node known");
+        }
+        tracing::warn!("say that this node has started: {}", chain(&error));
+    }
 
     let (stop, stopped) = watch::channel(false);
     let parts = Parts::start(&store, &identity, &stopped);
@@ -206,44 +211,66 @@ async fn supervise() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves the screen alone, to say why the state can not be opened.
-async fn without_state(
-    identity: &Identity,
-    error: &crate::state::StateError,
-) -> anyhow::Result<()> {
+/// What follows when the state can not be opened.
+enum Without {
+    /// The supervisor ends.
+    Ends,
+    /// Somebody had a file set aside.
+    OpenAgain,
+}
+
+/// Serves the screen alone, to say why the state can not be opened and to have the damaged file set aside.
+async fn without_state(identity: &Identity, error: &StateError) -> anyhow::Result<Without> {
     let text = chain(error);
     tracing::error!("the state can not be opened: {text}");
-    let fault = Fault {
-        code: "state-unusable".to_owned(),
-        severity: Severity::Critical,
-        title: "The configuration of this node can not be opened".to_owned(),
-        detail: text.clone(),
-        remedy: format!("{text}. Nothing was changed; virtual machines that run go on."),
-        subject: None,
-        since: Timestamp::now(),
-    };
-    let facts = Facts {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        node: identity.first_name.to_string(),
-        processor: facts::processor(None, sys::proc::processors()),
-        faults: vec![fault],
-        log: facts::log(20),
-        ..Facts::default()
-    };
-    let (_facts, seen) = watch::channel(facts);
+    let aside = error.aside().map(Path::to_owned);
+    let (facts, seen) = watch::channel(facts::stateless(
+        identity.first_name.as_str(),
+        &text,
+        &error.remedy(),
+        aside.as_deref(),
+    ));
     let (intents, mut wanted) = mpsc::channel(4);
-    let _screens = screen::start(&seen, &intents);
-    loop {
+    let screens = screen::start(&seen, &intents);
+    let ends = loop {
         // Both arms are cancel-safe, as above.
         tokio::select! {
-            ended = ending::asked() => return ended.map(drop).context("wait for a signal"),
-            Some(intent) = wanted.recv() => match intent {
-                Intent::Restart => ask(Request::Reboot).await,
-                Intent::PowerOff => ask(Request::PowerOff).await,
-                Intent::SetAddressing(_) => tracing::warn!("the address can not be changed while the state is not open"),
+            ended = ending::asked() => {
+                ended.context("wait for a signal")?;
+                break Without::Ends;
+            }
+            Some(intent) = wanted.recv() => match (intent, &aside) {
+                (Intent::Restart, _) => ask(Request::Reboot).await,
+                (Intent::PowerOff, _) => ask(Request::PowerOff).await,
+                (Intent::SetAside, Some(file)) => {
+                    match Store::set_aside(Path::new(STATE), identity.node, file).await {
+                        Ok(_) => break Without::OpenAgain,
+                        Err(error) => {
+                            let text = chain(&error);
+                            tracing::error!("set {} aside: {text}", file.display());
+                            let told = facts::stateless(
+                                identity.first_name.as_str(),
+                                &format!("{} could not be set aside: {text}", file.display()),
+                                &error.remedy(),
+                                Some(file),
+                            );
+                            facts.send_replace(told);
+                        }
+                    }
+                }
+                (Intent::SetAside, None) => {}
+                (Intent::SetManagement(_), _) => {
+                    tracing::warn!("the address can not be changed while the state is not open");
+                }
             },
         }
+    };
+    for screen in screens {
+        screen.abort();
+        // Its terminal must be free before the next screen takes it.
+        let _ = screen.await;
     }
+    Ok(ends)
 }
 
 async fn ask(request: Request) {
@@ -257,13 +284,11 @@ async fn fulfil(intent: Intent, store: &Store, identity: &Identity) {
     match intent {
         Intent::Restart => ask(Request::Reboot).await,
         Intent::PowerOff => ask(Request::PowerOff).await,
-        Intent::SetAddressing(ipv4) => {
+        // Nothing is offered while the state is open.
+        Intent::SetAside => {}
+        Intent::SetManagement(management) => {
             let Ok(Some(node)) = store.get::<NodeRecord>(identity.node) else {
                 return;
-            };
-            let management = Management {
-                ipv4,
-                ..node.spec.management
             };
             let spec = NodeSpec {
                 management,
@@ -299,9 +324,9 @@ impl View<'_> {
             .get::<NodeRecord>(self.identity.node)
             .ok()
             .flatten();
-        let addressing = node
+        let management = node
             .as_ref()
-            .map(|node| node.spec.management.ipv4.clone())
+            .map(|node| node.spec.management.clone())
             .unwrap_or_default();
         let (network, storage, vm) = (
             seen.network.borrow(),
@@ -325,13 +350,15 @@ impl View<'_> {
                 Bytes(memory.total),
             ),
             storage: facts::storage(storage.pools.values()),
-            network: facts::network(&network.links, &addressing),
+            network: facts::network(&network.links, &management.ipv4),
             machines: facts::machines(vm.vms.values()),
             faults: self.health.faults(),
             links: facts::links(&network.links),
             drives: facts::drives(&storage.drives),
-            addressing,
+            management,
             log: facts::log(20),
+            stateless: false,
+            aside: None,
         }
     }
 }

@@ -183,6 +183,37 @@ pub fn space(path: &Path) -> Result<Space, FsError> {
     })
 }
 
+/// The largest files below a folder with their sizes, by paths below it; those of other file systems that are mounted
+/// there are not looked at. What can not be read is left out.
+pub fn largest(folder: &Path, most: usize) -> Vec<(String, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let mut found = Vec::new();
+    let Ok(top) = folder.metadata() else {
+        return found;
+    };
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            if metadata.dev() != top.dev() {
+                continue;
+            }
+            let path = entry.path();
+            if metadata.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap_or(&path);
+                found.push((name.display().to_string(), metadata.blocks() * 512));
+            }
+        }
+    }
+    found.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    found.truncate(most);
+    found
+}
+
 /// Mounts a file system; `what` is a device or, for kernel file systems, their name.
 pub fn mount(
     what: &str,
@@ -324,6 +355,21 @@ fn unescape(text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn names_the_largest_files() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("crash")).unwrap();
+        for (name, size) in [("a", 8 << 10), ("crash/b", 64 << 10), ("c", 32 << 10)] {
+            std::fs::write(directory.path().join(name), vec![1; size]).unwrap();
+        }
+        let names: Vec<String> = largest(directory.path(), 2)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["crash/b", "c"]);
+        assert!(largest(Path::new("/none"), 2).is_empty());
+    }
 
     #[test]
     fn replaces_a_file_as_a_whole() {

@@ -104,3 +104,34 @@ fn documents(dump: &Value, changed: &[(Kind, String)]) -> Value {
         })
         .collect()
 }
+
+/// A small file system in memory; gone with the value.
+pub struct Small(tempfile::TempDir);
+
+impl Small {
+    /// None without the right to mount.
+    pub fn new(mib: u32) -> Option<Small> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = format!("size={mib}M");
+        nix::mount::mount(
+            Some("small"),
+            folder.path(),
+            Some("tmpfs"),
+            nix::mount::MsFlags::empty(),
+            Some(options.as_str()),
+        )
+        .ok()?;
+        Some(Small(folder))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}

@@ -6,6 +6,7 @@ use ashlar_api::{Bytes, NodeId, VolumeId};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use super::Small;
 use super::sample::*;
 use crate::state::command::Command;
 use crate::state::error::chain;
@@ -84,10 +85,11 @@ async fn a_newer_format_is_refused_with_both_versions() {
             "format 99",
             env!("CARGO_PKG_VERSION"),
             "up to 1",
-            "Start version",
         ] {
             assert!(text.contains(part), "{text}");
         }
+        assert!(error.remedy().starts_with("Start version 9.8.7"), "{error}");
+        assert_eq!(error.aside(), None);
         assert!(folder.path().join(file).exists());
     }
 }
@@ -119,7 +121,8 @@ async fn a_damaged_state_is_made_again_on_request() {
             panic!("{}", chain(&error));
         };
         assert_eq!(*named, file);
-        assert!(error.to_string().contains("set the file aside"), "{error}");
+        assert_eq!(error.aside(), Some(file.as_path()));
+        assert!(error.remedy().contains("Set state.db aside"), "{error}");
         assert!(
             open(folder.path()).await.is_err(),
             "it does not mend itself"
@@ -153,6 +156,41 @@ async fn a_lost_log_is_founded_anew_on_request() {
     remove(folder.path(), "raft.db");
     let error = open(folder.path()).await.err().expect("refused");
     assert!(error.to_string().contains("empty"), "{error}");
+    assert_eq!(error.aside(), Some(folder.path().join("raft.db").as_path()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_both_damaged_what_the_error_asks_for_leads_on() {
+    for snapshot in [true, false] {
+        let folder = kept().await;
+        if snapshot {
+            let files = Files::lock(folder.path(), id(NODE)).await.expect("locked");
+            let snapshots = files.snapshots().expect("a folder");
+            snapshots.build(&files.state()).expect("a snapshot");
+        }
+        for file in ["raft.db", "state.db"] {
+            std::fs::write(folder.path().join(file), "nonsense ".repeat(2000)).expect("written");
+        }
+        let mut asked = Vec::new();
+        let store = loop {
+            match open(folder.path()).await {
+                Ok(store) => break store,
+                Err(error) => {
+                    let file = error.aside().expect("a way on").to_owned();
+                    Store::set_aside(folder.path(), id(NODE), &file)
+                        .await
+                        .expect("set aside");
+                    asked.push(file);
+                    assert!(asked.len() < 3, "{asked:?}");
+                }
+            }
+        };
+        assert_eq!(asked.len(), 2);
+        match snapshot {
+            true => assert_works(&store).await,
+            false => assert!(store.site().expect("reads").is_none()),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -235,6 +273,14 @@ async fn a_snapshot_holds_everything_and_the_log_before_it_goes() {
     std::fs::remove_dir_all(folder.path().join("snapshots")).expect("removed");
     let error = open(folder.path()).await.err().expect("refused");
     assert!(error.to_string().contains("lacks changes"), "{error}");
+    // It is state.db that lacks something, and raft.db that stands in the way of going on.
+    let log = folder.path().join("raft.db");
+    assert_eq!(error.aside(), Some(log.as_path()));
+    assert!(error.remedy().contains("set raft.db aside"), "{error}");
+    Store::set_aside(folder.path(), id(NODE), &log)
+        .await
+        .expect("set aside");
+    assert!(open(folder.path()).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -268,36 +314,11 @@ async fn it_goes_on_when_the_drive_does() {
     panic!("it never came back");
 }
 
-/// A small file system in memory; gone with the value.
-struct Small(TempDir);
-
-impl Small {
-    fn new(mib: u32) -> Option<Small> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let options = format!("size={mib}M");
-        nix::mount::mount(
-            Some("small"),
-            folder.path(),
-            Some("tmpfs"),
-            nix::mount::MsFlags::empty(),
-            Some(options.as_str()),
-        )
-        .ok()?;
-        Some(Small(folder))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_drive_still_lets_things_be_deleted() {
     // Needs the right to mount; the build machine has it.
     let Some(small) = Small::new(48) else { return };
-    let folder = small.0.path();
+    let folder = small.path();
     let store = open(folder).await.expect("opens");
     for command in furnished() {
         store.propose("admin", command).await.expect("accepted");
