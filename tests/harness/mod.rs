@@ -4,6 +4,7 @@
 //!   Node ── boot, pull_power, power_button ──► QEMU          (ashlar-image)
 //!     ├──── api()  ──► HTTPS on loopback                     (api)
 //!     ├──── screen() ─► what the serial line said            (node)
+//!     ├──── State ────► its state partition, while it is off (disk)
 //!     └──── Browser ─► the console, as a person sees it      (browser)
 //! ```
 //!
@@ -13,6 +14,7 @@
 pub mod api;
 pub mod browser;
 pub mod chance;
+pub mod disk;
 pub mod guest;
 pub mod node;
 pub mod picture;

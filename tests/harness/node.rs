@@ -1,5 +1,6 @@
 //! A node: the image in QEMU, with what a test does to it.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use ashlar_api::site::{Health, HealthState};
 use ashlar_image::build::{self, Program};
 use ashlar_image::place::Place;
-use ashlar_image::qemu::{self, DataDisk, Machine, RunOptions};
+use ashlar_image::qemu::{self, DataDisk, Machine, Nic, RunOptions};
 
 use crate::api::Api;
 use crate::wait;
@@ -115,6 +116,60 @@ impl Node {
             .unwrap_or_default()
     }
 
+    /// Waits until the screen tells of a fault with this title, with all these words; gives what it says of it.
+    pub async fn tells(&self, title: &str, words: &[&str]) -> Result<String> {
+        wait::until(&format!("\"{title}\" on the screen"), BOOT, || async {
+            let Some(story) = story(&self.screen(), title) else {
+                bail!("it does not say so");
+            };
+            match words.iter().find(|word| !story.contains(**word)) {
+                None => Ok(Some(story)),
+                Some(word) => bail!("\"{word}\" is missing in:\n{story}"),
+            }
+        })
+        .await
+        .with_context(|| format!("the end of the serial log:\n{}", self.log_end()))
+    }
+
+    /// Plugs a card with DHCP into a free slot, and leads the port of the API through it.
+    pub fn plug_network(&mut self, slot: usize) -> Result<()> {
+        let card = self.machine.plug_nic(slot, Nic::User)?;
+        let port = self.machine.record().https_port;
+        let line = format!("hostfwd_add {card} tcp:127.0.0.1:{port}-:443");
+        let said = self.machine.qmp()?.execute(
+            "human-monitor-command",
+            serde_json::json!({ "command-line": line }),
+        )?;
+        match said.as_str() {
+            Some("") => Ok(()),
+            _ => bail!("QEMU says to `{line}`: {said}"),
+        }
+    }
+
+    /// Presses keys on the serial line.
+    pub fn press(&mut self, keys: &str) -> Result<()> {
+        let mut line = self.machine.serial()?;
+        line.write_all(keys.as_bytes())
+            .context("cannot type on the serial line")?;
+        // QEMU takes what was typed as fast as the machine reads it, and forgets it when the line is hung up.
+        std::thread::sleep(Duration::from_secs(2));
+        Ok(())
+    }
+
+    /// Waits until the full screen on the serial line shows a text. Only what differs is drawn, so that blanks may have
+    /// been left out.
+    pub async fn shows(&self, text: &str) -> Result<()> {
+        let dense =
+            |text: &str| -> String { text.chars().filter(|c| !c.is_whitespace()).collect() };
+        let wanted = dense(text);
+        wait::until(&format!("\"{text}\" on the full screen"), BOOT, || async {
+            let shown = dense(&plain(&self.screen()));
+            Ok::<_, std::convert::Infallible>(shown.contains(&wanted).then_some(()))
+        })
+        .await
+        .with_context(|| format!("the end of the serial log:\n{}", self.log_end()))
+    }
+
     fn log_end(&self) -> String {
         let text = self.screen();
         let lines: Vec<&str> = text.lines().collect();
@@ -213,6 +268,35 @@ impl Drop for Node {
         }
         let _ = self.machine.kill();
     }
+}
+
+/// What the newest lines about a fault say: its title and the indented lines behind it.
+fn story(screen: &str, title: &str) -> Option<String> {
+    let start = screen.rfind(&format!("! {title}"))?;
+    let mut lines = screen[start..].lines();
+    let first = lines.next().into_iter();
+    // The kernel writes to the same line: what it says begins with a time in brackets.
+    let more = lines
+        .filter(|line| !line.starts_with('['))
+        .take_while(|line| line.starts_with("  "));
+    Some(first.chain(more).collect::<Vec<_>>().join("\n"))
+}
+
+/// A text without the sequences that move a terminal's cursor and set its colours.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        if c != '\u{1b}' {
+            plain.push(c);
+            continue;
+        }
+        if rest.next() == Some('[') {
+            // Parameters, then one letter.
+            let _ = rest.find(|c| ('@'..='~').contains(c));
+        }
+    }
+    plain
 }
 
 /// The image under test: that of `ASHLAR_IMAGE` if set, else the one that the sources make now.

@@ -155,7 +155,12 @@ impl Session {
                     terminal.show_cursor()?;
                     return Ok(Shown::Lines { said: Vec::new() });
                 }
+                let before = std::mem::discriminant(&view);
                 let (view, intent) = view.press(key, &self.facts.borrow());
+                if before != std::mem::discriminant(&view) {
+                    // Drawn as a whole: others write to a serial line too, the kernel for one.
+                    terminal.clear()?;
+                }
                 if let Some(intent) = intent {
                     // A full queue means that the same wish is being fulfilled already.
                     let _ = self.intents.try_send(intent);
