@@ -22,7 +22,8 @@ pub fn partitioned(path: &Path, size: u64, names: &[&str]) -> Result<()> {
     let guid = |number: usize| {
         let mut guid = [0x5a; 16];
         guid[0] = u8::try_from(number).unwrap_or(0xff);
-        guid[1] = u8::try_from(names.len()).unwrap_or(0xff);
+        // Another size is another disk.
+        guid[8..].copy_from_slice(&size.to_be_bytes());
         guid
     };
     let mut table = GPT::new_from(&mut file, SECTOR, guid(0))?;

@@ -205,12 +205,12 @@ impl Files {
             message: format!("the system drive is full: it has only {room} left for settings"),
             remedy: match needs {
                 Needs::ToCreate => {
-                    "delete virtual machines, volumes, users or tokens that are not needed, then try again; \
-                     Overview says what fills the drive"
+                    "Delete virtual machines, volumes, users or tokens that are not needed, then try again; the overview \
+                     says what fills the drive."
                 }
                 Needs::ToWrite => {
-                    "restart the node, which removes old files that it set aside; if that does not help, remove the \
-                     largest files from the partition ashlar-state with a rescue system"
+                    "Restart the node, which removes old files that it set aside; if that does not help, remove the \
+                     largest files from the partition ashlar-state with a rescue system."
                 }
             }
             .to_owned(),

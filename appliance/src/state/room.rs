@@ -14,7 +14,7 @@
 //! Files that were set aside long ago are the only ones that may go by
 //! themselves, and only when a start finds the drive nearly full.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -28,9 +28,9 @@ const PLENTY: Bytes = Bytes::mib(128);
 pub const TO_CREATE: Bytes = Bytes::mib(32);
 /// Under this much room nothing is written: SQLite needs it to keep its files whole.
 const TO_WRITE: Bytes = Bytes::mib(4);
-/// What is put by: less than is needed to create, or giving it back would let something be created.
-const PUT_BY: Bytes = Bytes::mib(24);
-/// The file that holds it.
+/// What is put by. ext4 keeps up to 16 MiB for its own books and a hundredth for root, and counts neither as free.
+const PUT_BY: Bytes = Bytes::mib(48);
+/// The file that holds it; empty once it was given back.
 const RESERVE: &str = "reserve";
 /// In the name of each file that was set aside.
 pub const ASIDE: &str = ".aside-";
@@ -71,11 +71,16 @@ pub fn ask(directory: &Path, needs: Needs) -> Result<(), Bytes> {
         put_by(directory);
         return Ok(());
     }
+    // What was given back is not for new things: it is to be put by again first.
+    let owed = match is_given_back(directory) {
+        true => PUT_BY.0,
+        false => 0,
+    };
     if room < TO_WRITE && needs == Needs::ToWrite && give_back(directory) {
         room = left(directory).unwrap_or(room);
     }
     let needed = match needs {
-        Needs::ToCreate => TO_CREATE,
+        Needs::ToCreate => Bytes(TO_CREATE.0 + owed),
         Needs::ToWrite => TO_WRITE,
     };
     if room >= needed { Ok(()) } else { Err(room) }
@@ -92,7 +97,7 @@ fn left(directory: &Path) -> Option<Bytes> {
 
 fn put_by(directory: &Path) {
     let path = directory.join(RESERVE);
-    if path.exists() {
+    if path.exists() && !is_given_back(directory) {
         return;
     }
     let size = i64::try_from(PUT_BY.0).unwrap_or(i64::MAX);
@@ -107,13 +112,25 @@ fn put_by(directory: &Path) {
 
 /// True when there was something to give back.
 fn give_back(directory: &Path) -> bool {
-    let given = fs::remove_file(directory.join(RESERVE)).is_ok();
-    if given {
-        tracing::warn!(
-            "the drive is full: the room put by is given back, to delete and to sign in"
-        );
+    let path = directory.join(RESERVE);
+    if !path.exists() || is_given_back(directory) {
+        return false;
     }
-    given
+    let emptied = OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(0));
+    match emptied {
+        Ok(()) => tracing::warn!(
+            "the drive is full: the room put by is given back, to delete and to sign in"
+        ),
+        Err(error) => tracing::warn!("give the room put by back: {error}"),
+    }
+    is_given_back(directory)
+}
+
+fn is_given_back(directory: &Path) -> bool {
+    fs::metadata(directory.join(RESERVE)).is_ok_and(|file| file.len() == 0)
 }
 
 /// The files that were set aside.
@@ -134,18 +151,18 @@ mod tests {
         let Some(small) = Small::new(200) else { return };
         let folder = small.path();
         prepare(folder);
-        assert!(folder.join(RESERVE).exists());
+        assert!(folder.join(RESERVE).exists() && !is_given_back(folder));
         let filler = folder.join("filler");
         let rest = left(folder).expect("asked").0;
         fs::write(&filler, vec![1; usize::try_from(rest).expect("small")]).expect("written");
         assert_eq!(left(folder), Some(Bytes(0)));
         assert_eq!(ask(folder, Needs::ToCreate), Err(Bytes(0)));
-        assert!(folder.join(RESERVE).exists(), "nobody needed it yet");
+        assert!(!is_given_back(folder), "nobody needed it yet");
         assert_eq!(ask(folder, Needs::ToWrite), Ok(()));
         assert_eq!(ask(folder, Needs::ToCreate), Err(PUT_BY));
         fs::remove_file(filler).expect("removed");
         assert_eq!(ask(folder, Needs::ToCreate), Ok(()));
-        assert!(folder.join(RESERVE).exists(), "room is put by again");
+        assert!(!is_given_back(folder), "room is put by again");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ashlar_api::{BootId, NodeId, VmId};
 use tokio::sync::watch;
@@ -25,6 +26,12 @@ use crate::reconcile::{Domain, Pass, Waker};
 use crate::state::command::Command;
 use crate::state::schema::{Record, VmRecord};
 use crate::state::{ProposeError, Store};
+use crate::sys::proc;
+
+/// So long after the start the kernel's modules may still be loaded.
+const MODULES: Duration = Duration::from_secs(600);
+/// When to look for them again.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The domain.
 #[derive(Debug)]
@@ -158,11 +165,20 @@ impl Domain for VmDomain {
                 }
             }
         }
+        let kvm = !place.with_kvm || place.kvm();
+        // Its module may be loaded later than this starts, and nothing tells of it.
+        if !kvm && proc::uptime() < MODULES {
+            let waker = self.surroundings.waker.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                waker.wake();
+            });
+        }
         Ok(Observed {
             owners,
             leftovers,
             ability: Ability {
-                kvm: !place.with_kvm || place.kvm(),
+                kvm,
                 firmware: place.firmware().is_some(),
                 program: place.program.exists(),
                 strangers,

@@ -333,7 +333,7 @@ async fn a_full_drive_still_lets_things_be_deleted() {
         panic!("{error}");
     };
     assert!(
-        message.contains("left for settings") && remedy.contains("delete"),
+        message.contains("left for settings") && remedy.contains("Delete"),
         "{error}"
     );
     let delete = Command::DeleteVolume {
