@@ -10,7 +10,7 @@ DENY := $(shell command -v cargo-deny 2>/dev/null)
 # Each test of the image boots a machine; more at once than this only makes all of them slow.
 MACHINES ?= 2
 
-.PHONY: run image test test-guests check fix bench setup
+.PHONY: run image test check fix bench setup
 
 ## Build and boot Ashlar in QEMU; prints the console's address. Ctrl-C ends it.
 run:
@@ -33,12 +33,6 @@ else
 	$(CARGO) test
 	$(CARGO) test --package ashlar-tests -- --test-threads $(MACHINES)
 endif
-
-## What starts guests under KVM inside the emulated node. QEMU 7.2 aborts at it, none has passed yet; see tests/tests/guest.rs.
-test-guests:
-	@image/setup.sh test
-	@$(CARGO) image build
-	$(CARGO) test --package ashlar-tests --test guest --test power -- --test-threads 1
 
 ## Looks and never writes: format, lints, layers, licences.
 check:
