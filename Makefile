@@ -10,7 +10,7 @@ DENY := $(shell command -v cargo-deny 2>/dev/null)
 # Each test of the image boots a machine; more at once than this only makes all of them slow.
 MACHINES ?= 2
 
-.PHONY: run image test check fix bench setup
+.PHONY: run image test test-long check fix bench setup
 
 ## Build and boot Ashlar in QEMU; prints the console's address. Ctrl-C ends it.
 run:
@@ -33,6 +33,12 @@ else
 	$(CARGO) test
 	$(CARGO) test --package ashlar-tests -- --test-threads $(MACHINES)
 endif
+
+## 50 kills of the supervisor, and schemathesis over the whole API: long, and not passed whole yet.
+test-long:
+	@image/setup.sh test
+	@$(CARGO) image build
+	$(CARGO) test --package ashlar-tests --test supervisor --test schemathesis -- --test-threads 1
 
 ## Looks and never writes: format, lints, layers, licences.
 check:
