@@ -148,8 +148,19 @@ impl State {
         self.check()
     }
 
-    /// Replaces what is in a file.
-    pub fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
+    /// Replaces a database by something that is none. What waited in its write-ahead log goes too: a small database can
+    /// be in there as a whole.
+    pub fn spoil(&self, name: &str) -> Result<()> {
+        let there = self.names()?;
+        for part in ["-wal", "-shm"].map(|part| format!("{name}{part}")) {
+            if there.contains(&part) {
+                self.remove(&part)?;
+            }
+        }
+        self.replace(name, "this is no database ".repeat(4000).as_bytes())
+    }
+
+    fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
         let source = self.raw.with_extension("content");
         std::fs::write(&source, content)?;
         self.debugfs(&[

@@ -240,7 +240,7 @@ async fn a_full_and_a_damaged_state_leave_a_way_on() -> Result<()> {
 
     let state = State::open(node.machine())?;
     state.remove("filler")?;
-    state.replace("raft.db", "this is no database ".repeat(4000).as_bytes())?;
+    state.spoil("raft.db")?;
     state.put_back()?;
     node.plug_power()?;
     unreadable_state(&mut node)
