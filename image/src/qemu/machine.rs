@@ -126,7 +126,10 @@ impl Machine {
             .args(list)
             .directory(&self.folder)
             .output()
-            .with_context(|| format!("cannot start the machine {}", self.record.name))?;
+            .with_context(|| {
+                let said = self.emulator_log();
+                format!("cannot start the machine {}: {said}", self.record.name)
+            })?;
         let pid = fs::read_to_string(self.folder.join("qemu.pid"))
             .context("QEMU wrote no process number")?;
         let pid = pid

@@ -88,13 +88,15 @@ pub fn folder(place: &Place, name: &str) -> Result<PathBuf> {
 /// When a living process started, in clock ticks since boot; nothing for one that is gone or only waits to be reaped.
 pub fn process_start(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    start_in_stat(&stat)
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    start_in_stat(&stat, threads > 1)
 }
 
-fn start_in_stat(stat: &str) -> Option<u64> {
+/// Of a process whose first thread has ended, others may still run: until they are through, its files stay locked.
+fn start_in_stat(stat: &str, has_others: bool) -> Option<u64> {
     // The name in parentheses may hold anything; what follows the last one is regular.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
+    if matches!(fields.next()?, "Z" | "X") && !has_others {
         return None;
     }
     fields.nth(18)?.parse().ok()
@@ -107,8 +109,10 @@ mod tests {
     #[test]
     fn reads_the_start_of_a_process() {
         let stat = "4242 (qemu (x) y) S 1 4242 4242 0 -1 4194624 1 0 0 0 10 5 0 0 20 0 4 0 987654 5000 10 0";
-        assert_eq!(start_in_stat(stat), Some(987_654));
-        assert_eq!(start_in_stat(&stat.replace(") S", ") Z")), None);
+        let ended = stat.replace(") S", ") Z");
+        assert_eq!(start_in_stat(stat, false), Some(987_654));
+        assert_eq!(start_in_stat(&ended, false), None);
+        assert_eq!(start_in_stat(&ended, true), Some(987_654));
         assert!(process_start(i32::try_from(std::process::id()).unwrap()).is_some());
     }
 }
