@@ -93,6 +93,9 @@ impl Handle {
 
 /// How long an orderly end may take.
 const END: Duration = Duration::from_secs(5);
+/// How long a client may take for its handshake, and for the head of a request. It begins when the connection is there,
+/// so it also counts while a busy node gets round to it: with 10 s a starting node refused calls that were in time.
+const HEAD: Duration = Duration::from_secs(30);
 /// Connections that one thread holds at most. Streams and consoles hold one each.
 const CONNECTIONS: usize = 512;
 /// TLS handshakes under way in one thread at most.
@@ -195,9 +198,9 @@ impl Way {
                     .max_connection_rate(HANDSHAKES)
                     .worker_max_blocking_threads(4)
                     .keep_alive(Duration::from_secs(75))
-                    .client_request_timeout(Duration::from_secs(10))
+                    .client_request_timeout(HEAD)
                     .client_disconnect_timeout(Duration::from_secs(2))
-                    .tls_handshake_timeout(Duration::from_secs(10))
+                    .tls_handshake_timeout(HEAD)
                     .shutdown_timeout(2)
                     .disable_signals()
                     .listen_rustls_0_23(listener, (**config).clone())
@@ -211,7 +214,7 @@ impl Way {
                     .max_connections(CONNECTIONS)
                     .worker_max_blocking_threads(1)
                     .keep_alive(Duration::from_secs(5))
-                    .client_request_timeout(Duration::from_secs(5))
+                    .client_request_timeout(HEAD)
                     .shutdown_timeout(1)
                     .disable_signals()
                     .listen(listener)
@@ -225,6 +228,7 @@ impl Way {
                 let server = HttpServer::new(move || service(data.clone(), Entry::Socket))
                     .workers(1)
                     .max_connections(64)
+                    .client_request_timeout(HEAD)
                     .worker_max_blocking_threads(2)
                     .shutdown_timeout(2)
                     .disable_signals()
