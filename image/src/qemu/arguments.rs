@@ -19,10 +19,10 @@ pub const LOG: &str = "qemu.log";
 /// Keeps an emulated node alive while guests run under KVM in it.
 ///
 /// OVMF restores CR8 when it returns from a timer interrupt. While KVM waits to deliver another interrupt, emulated SVM
-/// raises it at that write, without the lock this needs, and QEMU aborts (`helper_write_crN` in
-/// `target/i386/tcg/sysemu/misc_helper.c`, QEMU 7.2 to 10.0: `tcg_handle_interrupt: assertion failed`). With the usual
-/// tick of 10 ms the next interrupt is nearly always waiting, because emulated handlers take that long. One tick a second
-/// leaves none waiting, even on a busy host; systems that program single shots, as Linux does, are not slowed.
+/// raises it at that write without the lock this needs, and QEMU aborts with `tcg_handle_interrupt: assertion failed`
+/// (`helper_write_crN`; seen with QEMU 7.2, and newer sources read the same). With the usual tick of 10 ms the next
+/// interrupt is often waiting, because emulated handlers take that long. A tick a second makes that rare, not impossible:
+/// 200 ms was too short on a busy host. Systems that program single shots, as Linux does, are hardly slowed.
 const CALM_TIMER: &str = "kvm.min_timer_period_us=1000000";
 
 /// All arguments. `folder` is the machine's folder, `port` the port chosen for HTTPS, `state` a saved state to go on from.
