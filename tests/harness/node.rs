@@ -197,13 +197,21 @@ impl Node {
             .context("no free drive")?;
         let body = serde_json::json!({ "spec": { "name": name, "drives": [drive.id] } });
         let pool: ashlar_api::pool::Pool = self.api.post("/api/v1/pools", &body).await?;
-        let path = format!("/api/v1/pools/{}", pool.id);
+        let id = pool.id.to_string();
+        self.pool_is_ready(&id).await?;
+        Ok(id)
+    }
+
+    /// Waits until a pool is made.
+    pub async fn pool_is_ready(&self, id: &str) -> Result<()> {
+        let path = format!("/api/v1/pools/{id}");
         wait::until("the pool", BOOT, || async {
             let pool: ashlar_api::pool::Pool = self.api.get(&path).await?;
-            Ok::<_, anyhow::Error>(pool.status.condition.ready.then_some(()))
+            let condition = pool.status.condition;
+            anyhow::ensure!(condition.ready, "{condition:?}");
+            Ok::<_, anyhow::Error>(Some(()))
         })
-        .await?;
-        Ok(pool.id.to_string())
+        .await
     }
 
     /// Pulls the power cord.

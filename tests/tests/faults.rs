@@ -190,14 +190,10 @@ async fn foreign_table(node: &Node) -> Result<String> {
 
     body["erase"] = json!(["data0"]);
     let pool: Pool = node.api().post("/api/v1/pools", &body).await?;
-    let path = format!("/api/v1/pools/{}", pool.id);
-    wait::until("the pool", node::BOOT, || async {
-        let pool: Pool = node.api().get(&path).await?;
-        Ok::<_, anyhow::Error>(pool.status.condition.ready.then_some(()))
-    })
-    .await?;
+    let pool = pool.id.to_string();
+    node.pool_is_ready(&pool).await?;
     gone(node.api(), "no-data-drive").await?;
-    Ok(pool.id.to_string())
+    Ok(pool)
 }
 
 /// It is told, and a machine starts all the same, emulated.

@@ -29,12 +29,16 @@ use crate::sys::fs::Unmount;
 
 /// In whose name the state is told what became of wishes.
 const OURSELVES: &str = "ashlar";
-/// How long to wait for whoever looks at a new device for a moment.
-const RESTS: [Duration; 4] = [
+/// How long to wait for whoever looks at a new device for a moment: half a minute in all, as a machine that has much to
+/// do takes its time, and what could not be made is not tried again by itself.
+const RESTS: [Duration; 7] = [
     Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
+    Duration::from_millis(750),
     Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(7),
+    Duration::from_secs(8),
+    Duration::from_secs(8),
 ];
 
 /// What steps are done with.
@@ -215,6 +219,10 @@ impl Hands<'_> {
         drives: &[PathBuf],
         erased: &[PathBuf],
     ) -> Result<(), Error> {
+        let mut held = Vec::new();
+        for drive in drives {
+            held.push(patiently(|| async { erase::hold(drive) }).await?);
+        }
         for drive in erased {
             patiently(|| erase::erase(drive)).await?;
         }
@@ -236,6 +244,7 @@ impl Hands<'_> {
         }
         patiently(|| async { Ok(lvm.remove_group(group).await?) }).await?;
         for drive in &devices {
+            let _held = patiently(|| async { erase::hold(drive) }).await?;
             patiently(|| erase::erase(drive)).await?;
         }
         Ok(())
@@ -350,9 +359,9 @@ fn failed(error: &Error) -> Outcome {
 }
 
 /// Tries again for a moment while something else uses the thing.
-async fn patiently<F: Future<Output = Result<(), Error>>>(
+async fn patiently<T, F: Future<Output = Result<T, Error>>>(
     mut attempt: impl FnMut() -> F,
-) -> Result<(), Error> {
+) -> Result<T, Error> {
     for rest in RESTS {
         match attempt().await {
             Err(error) if error.is_busy() => tokio::time::sleep(rest).await,

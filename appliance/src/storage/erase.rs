@@ -3,17 +3,42 @@
 //!
 //! Invariant: a drive that anything uses (mounted, part of another pool, open
 //! by a machine) is not touched: the kernel is asked for it exclusively.
+//!
+//! udevd looks at a drive whenever somebody has written to it, and keeps it
+//! busy while it does. It stays away from a drive that is locked (systemd,
+//! BLOCK_DEVICE_LOCKING), so a drive is [`hold`] while it is changed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::fcntl::{Flock, FlockArg};
+
 use super::Error;
 use crate::sys::command::Tool;
 
 /// How much is overwritten at both ends: all signatures and tables lie there.
 const END: usize = 4 << 20;
+
+/// Keeps udevd away from a drive until it is dropped.
+#[must_use]
+pub struct Hold(#[expect(dead_code, reason = "held for its Drop")] Flock<File>);
+
+/// Holds a drive. Busy while udevd looks at it.
+pub fn hold(drive: &Path) -> Result<Hold, Error> {
+    // To close a drive that was open for writing would have udevd look at it again.
+    File::open(drive)
+        .and_then(|file| {
+            Flock::lock(file, FlockArg::LockExclusiveNonblock)
+                .map_err(|(_, errno)| io::Error::from(errno))
+        })
+        .map(Hold)
+        .map_err(|source| Error::Hold {
+            drive: drive.to_owned(),
+            source,
+        })
+}
 
 /// Empties a drive.
 pub async fn erase(drive: &Path) -> Result<(), Error> {
@@ -62,6 +87,18 @@ fn empty_ends(mut drive: File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn holds_a_drive_until_it_lets_go() {
+        let drive = tempfile::NamedTempFile::new().unwrap();
+        let held = hold(drive.path()).unwrap();
+        let error = hold(drive.path()).err().unwrap();
+        assert!(error.is_busy(), "{error:?}");
+        drop(held);
+        assert!(hold(drive.path()).is_ok());
+        let absent = hold(Path::new("/no/such/drive")).err().unwrap();
+        assert!(!absent.is_busy(), "{absent:?}");
+    }
 
     #[tokio::test]
     async fn empties_both_ends() {

@@ -81,6 +81,14 @@ pub enum Error {
         /// What happened.
         source: Box<CommandError>,
     },
+    /// A drive could not be had alone.
+    #[error("cannot lock {}", .drive.display())]
+    Hold {
+        /// The drive.
+        drive: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
     /// A drive could not be emptied.
     #[error("cannot erase {}", .drive.display())]
     Erase {
@@ -120,6 +128,7 @@ impl Error {
     fn is_busy(&self) -> bool {
         match self {
             Error::Lvm(LvmError::InUse { .. }) => true,
+            Error::Hold { source, .. } => source.kind() == std::io::ErrorKind::WouldBlock,
             Error::Erase { source, .. } | Error::Image(source) => {
                 source.kind() == std::io::ErrorKind::ResourceBusy
             }
