@@ -52,7 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("screen", &["sys"]),
 ];
 /// The composition root, and the choice of the role, know all parts.
-const KNOW_ALL: &[&str] = &["main", "supervisor"];
+const KNOW_ALL: &[&str] = &["lib", "supervisor"];
 
 #[test]
 fn parts_use_only_what_they_may() {

@@ -33,13 +33,9 @@ pub enum Program {
 /// Makes the disk image, or finds it made.
 pub fn build(place: &Place, program: &Program) -> Result<Built> {
     let _lock = place.lock()?;
-    let base = base::make(place)?;
-    let program = match program {
-        Program::Ashlar => {
-            web::make(place, web::Profile::Console)?;
-            release(place)?
-        }
-        Program::Given(path) => path.clone(),
+    let (base, program) = match program {
+        Program::Ashlar => ashlar(place)?,
+        Program::Given(path) => (base::make(place)?, path.clone()),
     };
     let disk = place.disk()?;
     let key_file = disk.with_extension("key");
@@ -63,25 +59,40 @@ pub fn build(place: &Place, program: &Program) -> Result<Built> {
     Ok(Built { disk })
 }
 
-/// Builds the program as released, and takes a copy before another checkout with the same target directory can change it.
-fn release(place: &Place) -> Result<PathBuf> {
-    let step = Step::start("Program");
-    Tool::new(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "ashlar",
-            "--bin",
-            "ashlar",
-        ])
-        .directory(place.root())
+/// The base, and the program with the console inside. What takes longest, the program's library, is compiled while the
+/// rest is made: making the rest keeps one processor busy at most for half of its time.
+fn ashlar(place: &Place) -> Result<(base::Base, PathBuf)> {
+    let (base, library) = std::thread::scope(|scope| {
+        let library = scope.spawn(|| {
+            let step = Step::start("Program");
+            release(place, &["--lib"]).show(&step)?;
+            step.done("");
+            anyhow::Ok(())
+        });
+        let base = base::make(place)
+            .and_then(|base| web::make(place, web::Profile::Console).map(|()| base));
+        (base, library.join())
+    });
+    let base = base?;
+    library.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let step = Step::start("Program with the console");
+    release(place, &["--bin", "ashlar"])
+        .env("ASHLAR_CONSOLE_BUILD", web::built(place)?)
         .show(&step)?;
+    // A copy, before another checkout with the same target directory can change it.
     let built = place.target().join("release/ashlar");
     let copy = place.output()?.join("ashlar");
     fs::copy(&built, &copy).with_context(|| format!("cannot copy {}", built.display()))?;
     step.done("");
-    Ok(copy)
+    Ok((base, copy))
+}
+
+/// Cargo, about to build what `what` names of the program as released.
+fn release(place: &Place, what: &[&str]) -> Tool {
+    Tool::new(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+        .args(["build", "--release", "--package", "ashlar"])
+        .args(what)
+        .directory(place.root())
 }
 
 fn key(place: &Place, base: &base::Base, program: &Path) -> Result<String> {

@@ -1,8 +1,12 @@
 //! What a person sees while something slow runs: a spinner with the last line of output, or plain lines without a terminal.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+
+/// Steps can go on side by side; each has a line of its own.
+static LINES: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// One slow step. Dropping it without [`Step::done`] leaves no "done" line: the error that follows speaks.
 pub struct Step {
@@ -15,7 +19,7 @@ impl Step {
     /// Shows the step's title, and from now on how long it has taken.
     pub fn start(title: impl Into<String>) -> Self {
         let title = title.into();
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = LINES.add(ProgressBar::no_length());
         if let Ok(style) =
             ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg:.dim}")
         {
@@ -48,7 +52,7 @@ impl Step {
         };
         self.bar.finish_and_clear();
         let gap = if outcome.is_empty() { "" } else { ": " };
-        eprintln!("{}{gap}{outcome} ({took})", self.title);
+        LINES.suspend(|| eprintln!("{}{gap}{outcome} ({took})", self.title));
     }
 }
 

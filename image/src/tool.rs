@@ -79,12 +79,6 @@ impl Tool {
             .with_context(|| format!("{} printed something that is not text", self.name))
     }
 
-    /// Runs it with its standard output going to a file.
-    pub fn into_file(mut self, file: std::fs::File) -> Result<()> {
-        self.command.stdout(file);
-        self.output().map(drop)
-    }
-
     /// Runs it, showing each line it prints (either stream) on the step; the last lines are in the error.
     pub fn show(mut self, step: &Step) -> Result<()> {
         let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;

@@ -90,6 +90,12 @@ pub fn make(place: &Place, profile: Profile) -> Result<()> {
     Ok(())
 }
 
+/// What tells the console in `web/dist` from every other.
+pub fn built(place: &Place) -> Result<String> {
+    let key = place.web().join("dist/.key");
+    fs::read_to_string(&key).with_context(|| format!("cannot read {}", key.display()))
+}
+
 fn compile(place: &Place, profile: Profile) -> Result<PathBuf> {
     let step = Step::start("Console's program");
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());

@@ -154,6 +154,8 @@ pub struct Health {
 pub enum HealthState {
     /// Nobody has claimed it yet.
     Unclaimed,
+    /// It has not looked at everything yet.
+    Starting,
     /// All is well.
     Healthy,
     /// Something wants looking at.

@@ -35,7 +35,8 @@ pub struct Health {
     pub metrics: Metrics,
     /// What happened.
     pub history: History,
-    faults: Arc<watch::Sender<Vec<Fault>>>,
+    /// None before the first look.
+    faults: Arc<watch::Sender<Option<Vec<Fault>>>>,
     reported: Arc<Mutex<BTreeMap<&'static str, Fault>>>,
 }
 
@@ -69,21 +70,26 @@ impl Health {
 
     /// What is wrong now, the worst first.
     pub fn faults(&self) -> Vec<Fault> {
-        self.faults.borrow().clone()
+        self.faults.borrow().clone().unwrap_or_default()
+    }
+
+    /// Whether somebody has looked what is wrong since this process started.
+    pub fn has_looked(&self) -> bool {
+        self.faults.borrow().is_some()
     }
 
     /// The worst of what is wrong.
     pub fn worst(&self) -> Option<Fault> {
-        self.faults.borrow().first().cloned()
+        self.faults.borrow().as_ref()?.first().cloned()
     }
 
     /// How bad the worst is.
     pub fn severity(&self) -> Option<Severity> {
-        self.faults.borrow().first().map(|fault| fault.severity)
+        self.worst().map(|fault| fault.severity)
     }
 
     /// Hears of faults that come and go.
-    pub fn watch_faults(&self) -> watch::Receiver<Vec<Fault>> {
+    pub fn watch_faults(&self) -> watch::Receiver<Option<Vec<Fault>>> {
         self.faults.subscribe()
     }
 }

@@ -16,3 +16,13 @@ pub struct Seen {
     /// Services.
     pub service: watch::Receiver<service::Status>,
 }
+
+impl Seen {
+    /// Whether every domain has looked since this process started.
+    pub fn is_whole(&self) -> bool {
+        self.network.borrow().pass.is_some()
+            && self.storage.borrow().pass.is_some()
+            && self.vm.borrow().pass.is_some()
+            && self.service.borrow().pass.is_some()
+    }
+}

@@ -1,13 +1,14 @@
 //! The task that looks: samples the load, gathers faults, and writes what
 //! changed into the history.
 //!
-//! It looks every five seconds, and at machines and jobs when they change. A
-//! first look is a beginning and not a change: a supervisor that starts again
+//! It looks every five seconds, and at machines and jobs when they change. For
+//! faults it looks first when every domain has had a look, and the machine its
+//! drivers: what nobody has seen yet is not missing. A first look is a beginning and not a change: a supervisor that starts again
 //! must not tell of everything once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ashlar_api::certificate::Certificate;
 use ashlar_api::event::Severity;
@@ -30,6 +31,8 @@ use crate::sys::{clock, fs, proc};
 
 /// How many looks at the load go by between two looks for faults.
 const FAULTS_EVERY: u32 = 3;
+/// A domain that does not get to its first look is not waited for longer.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 60 });
 /// How many files are named when the system drive is full.
 const LARGEST: usize = 3;
 
@@ -57,6 +60,7 @@ pub async fn run(health: Health, sources: Sources, mut stop: watch::Receiver<boo
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changes = watcher.sources.store.changes();
     let mut vms = watcher.sources.seen.vm.clone();
+    let began = Instant::now();
     let mut ticks = 0u32;
     while !*stop.borrow_and_update() {
         // Every arm is cancel-safe: an interval keeps its next tick, channels
@@ -64,10 +68,12 @@ pub async fn run(health: Health, sources: Sources, mut stop: watch::Receiver<boo
         tokio::select! {
             _ = tick.tick() => {
                 watcher.sample();
-                if ticks.is_multiple_of(FAULTS_EVERY) {
+                let is_time = ticks.is_multiple_of(FAULTS_EVERY);
+                if is_time && (watcher.sources.seen.is_whole() || began.elapsed() >= PATIENCE) {
                     watcher.look_for_faults();
                 }
-                ticks = ticks.wrapping_add(1);
+                // Until the first look, every tick is a time for it.
+                ticks = if watcher.first { 0 } else { ticks.wrapping_add(1) };
             }
             changed = changes.recv() => match changed {
                 Ok(changed) if changed.kind == Kind::Job => watcher.look_at_job(&changed.id),
@@ -82,6 +88,10 @@ pub async fn run(health: Health, sources: Sources, mut stop: watch::Receiver<boo
                 }
                 vms.borrow_and_update();
                 watcher.look_at_vms();
+                // The machines' domain is the last to look when a node starts.
+                if watcher.first && watcher.sources.seen.is_whole() {
+                    watcher.look_for_faults();
+                }
             }
             changed = stop.changed() => if changed.is_err() { return },
         }
@@ -172,9 +182,9 @@ impl Watcher {
         faults::sort(&mut list);
         self.open = now;
         self.health.faults.send_if_modified(|known| {
-            let changed = *known != list;
+            let changed = known.as_ref() != Some(&list);
             if changed {
-                *known = list;
+                *known = Some(list);
             }
             changed
         });

@@ -1,6 +1,6 @@
 //! The console, as files inside the program.
 //!
-//! `web/dist` is embedded when the program is built. Where it is absent (the
+//! `web/dist` is embedded when the binary is built. Where it is absent (the
 //! program alone was built), a page says how to build the console. Names of
 //! files that never change their content carry a hash of it, so browsers keep
 //! them for ever; `index.html` is asked for each time and is small. Files that
@@ -11,21 +11,15 @@
 
 use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Header};
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
-use rust_embed::{EmbeddedFile, RustEmbed};
+use rust_embed::EmbeddedFile;
 
+use super::Shared;
 use super::error::{Answer, Failure};
 
-#[derive(RustEmbed)]
-#[folder = "../web/dist"]
-#[allow_missing = true]
-struct Console;
-
-// Cargo does not see when files come or go in `web/dist`, but it sees this
-// variable: whoever builds the console before the program sets it to something
-// that changes with the console.
-const _: Option<&str> = option_env!("ASHLAR_CONSOLE_BUILD");
+/// Gives the file of the console at a path, such as `index.html`.
+pub type Console = fn(&str) -> Option<EmbeddedFile>;
 
 const UNBUILT: &str = include_str!("unbuilt.html");
 const INDEX: &str = "index.html";
@@ -33,7 +27,11 @@ const INDEX: &str = "index.html";
 const FOREVER: &str = "public, max-age=31536000, immutable";
 
 /// Answers everything outside the API.
-pub async fn serve(request: HttpRequest) -> Answer {
+pub async fn serve(request: HttpRequest, shared: Data<Shared>) -> Answer {
+    from(shared.app.console, &request)
+}
+
+fn from(console: Console, request: &HttpRequest) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Failure::method_not_allowed(&[Method::GET, Method::HEAD]));
     }
@@ -41,7 +39,7 @@ pub async fn serve(request: HttpRequest) -> Answer {
     if path == "api" || path.starts_with("api/") {
         return Err(super::auth::nothing_here());
     }
-    if let Some(answer) = file(&request, path) {
+    if let Some(answer) = file(console, request, path) {
         return Ok(answer);
     }
     // A file that is missing is an error; an address of the console has no ending.
@@ -49,7 +47,7 @@ pub async fn serve(request: HttpRequest) -> Answer {
     if last.contains('.') {
         return Err(super::auth::nothing_here());
     }
-    Ok(file(&request, INDEX).unwrap_or_else(|| page(UNBUILT)))
+    Ok(file(console, request, INDEX).unwrap_or_else(|| page(UNBUILT)))
 }
 
 fn page(text: &'static str) -> HttpResponse {
@@ -59,12 +57,11 @@ fn page(text: &'static str) -> HttpResponse {
         .body(text)
 }
 
-fn file(request: &HttpRequest, path: &str) -> Option<HttpResponse> {
+fn file(console: Console, request: &HttpRequest, path: &str) -> Option<HttpResponse> {
     if path.is_empty() || path.ends_with(".br") || path.ends_with(".gz") {
         return None;
     }
-    let plain = Console::get(path)?;
-    let (file, encoding) = smallest(request, path, plain);
+    let (file, encoding) = smallest(console, request, path, console(path)?);
     let tag = format!("\"{}\"", hex(&file.metadata.sha256_hash()[..12]));
     let cache = if is_hashed(path) { FOREVER } else { "no-cache" };
     let known = request.headers().get(header::IF_NONE_MATCH);
@@ -96,6 +93,7 @@ fn file(request: &HttpRequest, path: &str) -> Option<HttpResponse> {
 
 /// The compressed twin that the client takes best, else the file itself.
 fn smallest(
+    console: Console,
     request: &HttpRequest,
     path: &str,
     plain: EmbeddedFile,
@@ -108,7 +106,7 @@ fn smallest(
     let twins: Vec<_> = twins
         .into_iter()
         .filter_map(|(end, encoding, offer)| {
-            Some((Console::get(&format!("{path}.{end}"))?, encoding, offer))
+            Some((console(&format!("{path}.{end}"))?, encoding, offer))
         })
         .collect();
     // The order is ours: the smallest first, where the client does not care.
@@ -177,12 +175,15 @@ mod tests {
         assert_eq!(kind("a"), "application/octet-stream");
     }
 
-    #[actix_web::test]
-    async fn addresses_of_the_console_get_its_page() {
+    /// No console was built.
+    fn unbuilt(_: &str) -> Option<EmbeddedFile> {
+        None
+    }
+
+    #[test]
+    fn addresses_of_the_console_get_its_page() {
         for path in ["/", "/vms", "/vms/7/console", "/setup"] {
-            let answer = serve(TestRequest::with_uri(path).to_http_request())
-                .await
-                .unwrap();
+            let answer = from(unbuilt, &TestRequest::with_uri(path).to_http_request()).unwrap();
             assert_eq!(answer.status(), 200, "{path}");
             assert_eq!(
                 answer.headers().get(header::CONTENT_TYPE).unwrap(),
@@ -200,15 +201,12 @@ mod tests {
             "/api",
             "/a/b.css",
         ] {
-            let refused = serve(TestRequest::with_uri(path).to_http_request())
-                .await
-                .unwrap_err();
+            let refused =
+                from(unbuilt, &TestRequest::with_uri(path).to_http_request()).unwrap_err();
             assert_eq!(refused.error_response().status(), 404, "{path}");
         }
         let post = TestRequest::post().uri("/vms").to_http_request();
-        assert_eq!(
-            serve(post).await.unwrap_err().error_response().status(),
-            405
-        );
+        let refused = from(unbuilt, &post).unwrap_err();
+        assert_eq!(refused.error_response().status(), 405);
     }
 }

@@ -109,6 +109,8 @@ pub struct App {
     pub consoles: Consoles,
     /// The certificate.
     pub certificate: Certificate,
+    /// The console's files.
+    pub console: assets::Console,
     /// This node.
     pub node: NodeId,
     /// This start of the node.

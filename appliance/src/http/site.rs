@@ -22,6 +22,7 @@ pub async fn health(shared: web::Data<Shared>, _: web::Query<NoQuery>) -> Answer
         _ if !claimed => HealthState::Unclaimed,
         Some(Severity::Critical) => HealthState::Critical,
         Some(Severity::Warning) => HealthState::Degraded,
+        _ if !shared.app.health.has_looked() => HealthState::Starting,
         Some(Severity::Info) | None => HealthState::Healthy,
     };
     Ok(reply::ok(&Health {

@@ -11,14 +11,11 @@ use super::partition::{self, Choice};
 use super::{clock, crash, fault, identity, kernel, log, modules, mounts};
 use crate::sys::cgroup::{Cgroup, CgroupError, Limits};
 use crate::sys::fs::FsError;
-use crate::sys::uevent::UeventSocket;
 
 /// How long the disk with the state may take to appear.
 const DISK_LIMIT: Duration = Duration::from_secs(5);
 /// Slow controllers and USB disks get more, as long as drivers are still being loaded.
 const SLOW_DISK_LIMIT: Duration = Duration::from_secs(20);
-/// How long the supervisor waits for drivers: what comes later is hot-plugged.
-const DRIVER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a phase failed at.
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +36,11 @@ struct Boot {
 
 type Phase = fn(&mut Boot) -> Result<(), BootError>;
 
-const PHASES: [(&str, Phase); 10] = [
+const PHASES: [(&str, Phase); 9] = [
     ("file systems", file_systems),
+    ("control groups", control_groups),
     ("drivers", drivers),
     ("kernel settings", settings),
-    ("control groups", control_groups),
     ("loopback", |_| Ok(kernel::raise_loopback()?)),
     ("state", state),
     ("identity", |_| Ok(identity::establish()?)),
@@ -55,11 +52,10 @@ const PHASES: [(&str, Phase); 10] = [
         crash::save()?.iter().for_each(fault::report);
         Ok(())
     }),
-    ("hardware", hardware),
 ];
 
 /// Goes through all phases; what fails is said and left behind.
-pub fn boot() -> Machine {
+pub fn boot() -> Option<Hardware> {
     let began = Instant::now();
     let mut boot = Boot::default();
     for (name, phase) in PHASES {
@@ -73,16 +69,9 @@ pub fn boot() -> Machine {
         "ready for the supervisor after {} ms",
         began.elapsed().as_millis()
     ));
-    Machine {
-        events: boot.hardware.and_then(Hardware::into_events),
-    }
-}
-
-/// What the main loop needs of a booted machine.
-#[derive(Debug)]
-pub struct Machine {
-    /// Events of devices.
-    pub events: Option<UeventSocket>,
+    // What networks and machines need is loaded while the supervisor starts.
+    modules::load_soon();
+    boot.hardware
 }
 
 fn file_systems(_: &mut Boot) -> Result<(), BootError> {
@@ -146,20 +135,5 @@ fn state(boot: &mut Boot) -> Result<(), BootError> {
     if let Err(error) = crate::sys::fs::create_directory(Path::new("/var/lib/ashlar/vars")) {
         log::warn(log::chain(&error));
     }
-    Ok(())
-}
-
-fn hardware(boot: &mut Boot) -> Result<(), BootError> {
-    if let Some(hardware) = &mut boot.hardware
-        && hardware
-            .wait(DRIVER_LIMIT, |hardware| {
-                (!hardware.is_loading()).then_some(())
-            })
-            .is_none()
-    {
-        log::warn("drivers are still being loaded; their devices will be hot-plugged");
-    }
-    kernel::shortcomings().iter().for_each(fault::report);
-    modules::load_soon();
     Ok(())
 }

@@ -1,21 +1,35 @@
 //! Waiting for hardware to appear: drivers load, devices come, and we look again after each.
 //!
+//! The device manager runs before the first driver loads, so that a NIC has its name before anything uses it; what was
+//! there before is announced once it listens. While drivers load, the supervisor may start already: it hears of
+//! devices by the kernel's events, as of those that somebody plugs in. [`Hardware::settled`] says once when all that was
+//! in the machine has its driver, and then lets the device manager load those of what comes later.
+//!
 //! Invariant: a wait ends when the thing is there, or when its time is over; it is woken by events and not by a
 //! clock, so a fast machine does not wait for a slow one's timeout.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::log;
 use super::modules::Loader;
+use crate::sys::udev;
 use crate::sys::uevent::{Notice, UeventSocket};
 
-/// The devices of the machine while it boots.
+/// Drivers that take longer are not waited for.
+const DRIVERS: Duration = Duration::from_secs(20);
+/// A partition table is read after its disk was told, and nothing tells when the device manager listens.
+const NAP: Duration = Duration::from_millis(250);
+
+/// The devices of the machine.
 #[derive(Debug)]
 pub struct Hardware {
-    loader: Loader,
+    began: Instant,
+    /// None once everything has settled.
+    loader: Option<Loader>,
+    announced: bool,
     events: Option<UeventSocket>,
 }
 
@@ -25,15 +39,20 @@ impl Hardware {
         let events = UeventSocket::open()
             .inspect_err(|error| log::warn(format_args!("cannot hear of devices: {error}")))
             .ok();
+        if let Err(error) = udev::start() {
+            log::error(log::chain(&error));
+        }
         Hardware {
-            loader: Loader::start(),
+            began: Instant::now(),
+            loader: Some(Loader::start()),
+            announced: false,
             events,
         }
     }
 
     /// Whether drivers are still being loaded.
     pub fn is_loading(&self) -> bool {
-        self.loader.is_busy()
+        self.loader.as_ref().is_some_and(Loader::is_busy)
     }
 
     /// Waits until `look` finds what it wants, at most this long.
@@ -44,49 +63,74 @@ impl Hardware {
     ) -> Option<T> {
         let started = Instant::now();
         loop {
-            self.take_in();
+            self.take_in(|_| {});
             if let Some(found) = look(self) {
                 return Some(found);
             }
             let left = limit.checked_sub(started.elapsed())?;
-            // A partition table is read after its disk was told; a moment's nap covers what no event tells.
-            self.sleep(left.min(Duration::from_millis(250)));
+            self.sleep(left.min(NAP));
         }
     }
 
-    fn take_in(&mut self) {
-        if let Some(events) = &mut self.events {
-            loop {
-                match events.try_next() {
-                    Ok(Some(Notice::Event(event))) => self.loader.hear(&event),
-                    Ok(Some(Notice::Lost)) => self.loader.look_again(),
-                    Ok(None) | Err(_) => break,
+    /// Takes in what the kernel told, and shows it to `hear`.
+    pub fn take_in(&mut self, mut hear: impl FnMut(&Notice)) {
+        while let Some(Ok(Some(notice))) = self.events.as_mut().map(UeventSocket::try_next) {
+            if let Some(loader) = &mut self.loader {
+                match &notice {
+                    Notice::Event(event) => loader.hear(event),
+                    Notice::Lost => loader.look_again(),
                 }
             }
+            hear(&notice);
         }
-        self.loader.pump();
+        if let Some(loader) = &mut self.loader {
+            loader.pump();
+        }
+        if !self.announced && udev::listens() {
+            self.announced = true;
+            udev::announce();
+        }
+    }
+
+    /// True once: when every device that was there has its driver, or that takes too long.
+    pub fn settled(&mut self) -> bool {
+        if self.loader.is_none() {
+            return false;
+        }
+        let late = self.began.elapsed() > DRIVERS;
+        if late {
+            log::warn("drivers are still being loaded; their devices count as hot-plugged");
+        }
+        let settled = late || (self.announced && !self.is_loading());
+        if settled {
+            log::info(format_args!(
+                "drivers: {} ms",
+                self.began.elapsed().as_millis()
+            ));
+            self.loader = None;
+        }
+        settled
+    }
+
+    /// Until when to look again though nothing is heard.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        self.loader.as_ref().map(|_| now + NAP)
+    }
+
+    /// Readable when there is something to take in.
+    pub fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let events = self.events.iter().map(AsFd::as_fd);
+        events.chain(self.loader.iter().flat_map(Loader::watched))
     }
 
     fn sleep(&self, limit: Duration) {
-        let mut fds: Vec<PollFd<'_>> = Vec::new();
-        fds.extend(
-            self.events
-                .iter()
-                .map(|events| PollFd::new(events.as_fd(), PollFlags::POLLIN)),
-        );
-        fds.extend(
-            self.loader
-                .watched()
-                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
-        );
+        let mut fds: Vec<PollFd<'_>> = self
+            .watched()
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
         let limit =
             PollTimeout::try_from(limit + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         // Interrupted or failed, the caller looks again.
         let _ = poll(&mut fds, limit);
-    }
-
-    /// Goes on listening in the main loop.
-    pub fn into_events(self) -> Option<UeventSocket> {
-        self.events
     }
 }

@@ -18,10 +18,9 @@ use crate::sys::proc::Memory;
 /// `/proc/sys`. A crash restarts the machine after ten seconds: its records are in the store by then, and a host that
 /// stands still helps nobody. The rest keeps unprivileged programs from each other and from the kernel. Forwarding
 /// and the like belong to the network domain.
-const SETTINGS: [(&str, &str); 14] = [
+const SETTINGS: [(&str, &str); 13] = [
     ("kernel/panic", "10"),
     ("kernel/panic_on_oops", "1"),
-    ("kernel/printk", "4 4 1 4"),
     ("kernel/dmesg_restrict", "1"),
     ("kernel/kptr_restrict", "1"),
     ("kernel/unprivileged_bpf_disabled", "1"),

@@ -56,7 +56,7 @@ impl Ending {
 pub fn run() -> ! {
     std::panic::set_hook(Box::new(|panic| end::after_panic(&panic.to_string())));
     log::open();
-    let machine = boot::boot();
-    let ending = run::until_ending(machine);
+    let hardware = boot::boot();
+    let ending = run::until_ending(hardware);
     end::end(ending)
 }

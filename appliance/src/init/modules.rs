@@ -80,12 +80,19 @@ impl Loader {
             pending: Vec::new(),
             running: None,
         };
-        for name in ALWAYS.into_iter().chain(virtualisation()) {
+        for name in ALWAYS {
             loader.want(name);
         }
-        for alias in aliases(Path::new("/sys")) {
-            loader.want(&alias);
+        let (first, rest): (Vec<_>, Vec<_>) = aliases(Path::new("/sys"))
+            .into_iter()
+            .partition(|alias| is_drive_or_nic(alias));
+        for alias in first.iter().chain(&rest) {
+            loader.want(alias);
         }
+        // It takes seconds on a slow machine, and machines start last.
+        virtualisation()
+            .into_iter()
+            .for_each(|name| loader.want(name));
         loader.pump();
         loader
     }
@@ -160,6 +167,15 @@ fn modprobe(names: &[String]) -> Option<Child> {
     }
 }
 
+/// Whether a device is behind the state or the console's address: its driver is loaded before the others. The classes
+/// of PCI (01 mass storage, 02 network) and the kinds of virtio (1 network, 2 block, 8 SCSI) are those of their
+/// specifications.
+fn is_drive_or_nic(alias: &str) -> bool {
+    let virtio = ["virtio:d00000001", "virtio:d00000002", "virtio:d00000008"];
+    virtio.iter().any(|kind| alias.starts_with(kind))
+        || (alias.starts_with("pci:") && (alias.contains("bc01sc") || alias.contains("bc02sc")))
+}
+
 /// The hypervisor module of this processor.
 fn virtualisation() -> Option<&'static str> {
     virtualisation_for(&sysfs::text("/proc/cpuinfo").unwrap_or_default())
@@ -194,6 +210,24 @@ fn aliases(sys: &Path) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn drives_and_nics_go_first() {
+        for alias in [
+            "virtio:d00000001v00001AF4",
+            "pci:v00008086d0000100Esv00008086sd0000100Ebc02sc00i00",
+            "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01",
+        ] {
+            assert!(is_drive_or_nic(alias), "{alias}");
+        }
+        for alias in [
+            "virtio:d00000004v00001AF4",
+            "pci:v00001234d00001111sv00001AF4sd00001100bc03sc00i00",
+            "acpi:PNP0303:",
+        ] {
+            assert!(!is_drive_or_nic(alias), "{alias}");
+        }
+    }
     use std::collections::BTreeMap;
 
     #[test]

@@ -12,15 +12,16 @@ use nix::sys::reboot::set_cad_enabled;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::boot::Machine;
 use super::control::Control;
+use super::hardware::Hardware;
 use super::power::Buttons;
 use super::rescue::Rescue;
 use super::supervise::{self, Supervised};
 use super::watchdog::Watchdog;
-use super::{Ending, clock, log, reap};
-use crate::sys::init_socket::{DONE, Request, SOCKET};
-use crate::sys::uevent::{Notice, UeventSocket};
+use super::{Ending, clock, fault, kernel, log, reap};
+use crate::sys::fs;
+use crate::sys::init_socket::{DONE, Request, SETTLED, SOCKET};
+use crate::sys::uevent::Notice;
 
 /// How often logs are cut.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -46,7 +47,7 @@ struct Main {
     signals: Option<SignalFd>,
     control: Option<Control>,
     buttons: Buttons,
-    events: Option<UeventSocket>,
+    hardware: Option<Hardware>,
     rescue: Option<Rescue>,
     ending: Option<Ending>,
     housekeeping: Instant,
@@ -54,7 +55,7 @@ struct Main {
 }
 
 /// Runs the machine until somebody wants it to end.
-pub fn until_ending(machine: Machine) -> Parting {
+pub fn until_ending(hardware: Option<Hardware>) -> Parting {
     let now = Instant::now();
     let mut main = Main {
         supervised: Supervised::new(),
@@ -64,7 +65,7 @@ pub fn until_ending(machine: Machine) -> Parting {
             .inspect_err(|error| log::error(format_args!("cannot take requests: {error}")))
             .ok(),
         buttons: Buttons::default(),
-        events: machine.events,
+        hardware,
         rescue: None,
         ending: None,
         housekeeping: now + HOUSEKEEPING,
@@ -141,13 +142,16 @@ impl Main {
             Some(self.housekeeping),
             self.supervised.due(),
             self.watchdog.as_ref().map(Watchdog::due),
+            self.hardware
+                .as_ref()
+                .and_then(|hardware| hardware.due(now)),
         ];
         let next = due.into_iter().flatten().min().unwrap_or(self.housekeeping);
         // One millisecond more: waking a moment early would mean going round without anything to do.
         let wait = next.saturating_duration_since(now) + Duration::from_millis(1);
         let mut watched: Vec<BorrowedFd<'_>> = Vec::new();
         watched.extend(self.signals.iter().map(AsFd::as_fd));
-        watched.extend(self.events.iter().map(AsFd::as_fd));
+        watched.extend(self.hardware.iter().flat_map(Hardware::watched));
         watched.extend(self.control.iter().flat_map(Control::watched));
         watched.extend(self.buttons.watched());
         watched.extend(self.rescue.iter().flat_map(Rescue::watched));
@@ -211,18 +215,23 @@ impl Main {
     }
 
     fn hear_events(&mut self) {
-        let Some(events) = &mut self.events else {
+        let Some(hardware) = &mut self.hardware else {
             return;
         };
         let (mut input, mut watchdog) = (false, false);
-        while let Ok(Some(notice)) = events.try_next() {
-            match notice {
-                Notice::Event(event) if event.action == "add" => {
-                    input |= event.subsystem == "input";
-                    watchdog |= event.subsystem == "watchdog";
-                }
-                Notice::Event(_) => {}
-                Notice::Lost => (input, watchdog) = (true, true),
+        hardware.take_in(|notice| match notice {
+            Notice::Event(event) if event.action == "add" => {
+                input |= event.subsystem == "input";
+                watchdog |= event.subsystem == "watchdog";
+            }
+            Notice::Event(_) => {}
+            Notice::Lost => (input, watchdog) = (true, true),
+        });
+        if hardware.settled() {
+            // Only now is what has no driver known to be absent.
+            kernel::shortcomings().iter().for_each(fault::report);
+            if let Err(error) = fs::write_atomic(Path::new(SETTLED), b"", 0o644) {
+                log::error(log::chain(&error));
             }
         }
         if input {

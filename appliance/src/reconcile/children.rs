@@ -5,82 +5,28 @@
 //! Nothing about a child is remembered in memory that could be looked up, but for how often it ended too soon: one that
 //! can not stay up is started at growing intervals.
 //!
-//! ```text
-//!  /sys/fs/cgroup/service/<name>           runs?
-//!  /run/ashlar/service/<name>/fingerprint  with what
-//!  /run/ashlar/log/<name>.log              what it said
-//! ```
+//! Where all this lies says `sys/home.rs`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use super::Waker;
 use crate::sys::cgroup::{Cgroup, CgroupError};
-use crate::sys::child::{ChildError, Launch};
+use crate::sys::child::Launch;
 use crate::sys::fs::{self, FsError};
+use crate::sys::home::HomeError;
 
-/// Where the files and groups of children are.
-#[derive(Clone, Debug)]
-pub struct Home {
-    /// What lasts until the machine is switched off.
-    pub run: PathBuf,
-    /// Where under the control groups' top the children's groups are.
-    pub groups: PathBuf,
-}
-
-impl Default for Home {
-    fn default() -> Self {
-        Home {
-            run: PathBuf::from("/run/ashlar"),
-            groups: PathBuf::from("service"),
-        }
-    }
-}
-
-impl Home {
-    /// The files of a child.
-    pub fn service(&self, name: &str) -> PathBuf {
-        self.run.join("service").join(name)
-    }
-    /// What a child said.
-    pub fn log(&self, name: &str) -> PathBuf {
-        self.run.join("log").join(format!("{name}.log"))
-    }
-    fn fingerprint(&self, name: &str) -> PathBuf {
-        self.service(name).join("fingerprint")
-    }
-}
+pub use crate::sys::home::Home;
 
 /// Why a child is not as it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// Its control group failed.
-    #[error("the control group of {name} failed")]
-    Group {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: CgroupError,
-    },
-    /// Its files could not be written.
-    #[error("cannot write the files of {name}")]
-    Files {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: FsError,
-    },
-    /// It did not start.
-    #[error("{name} did not start")]
-    Start {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: ChildError,
-    },
+    /// It, its group or its files failed.
+    #[error(transparent)]
+    Home(#[from] HomeError),
     /// It ended too soon too often to be started now.
     #[error("{name} ended by itself; it is started again in {} s. Its last words: {words}", .rest.as_secs() + 1)]
     Resting {
@@ -132,7 +78,7 @@ impl Children {
     }
 
     fn group(&self, name: &str) -> Result<Cgroup, ServiceError> {
-        Cgroup::named(self.home.groups.join(name)).map_err(failed(name))
+        Ok(self.home.group(name)?)
     }
 
     /// Those that run: name and fingerprint. From now on the domain is woken when one ends.
@@ -147,8 +93,7 @@ impl Children {
             if processes.is_empty() {
                 continue;
             }
-            let fingerprint = std::fs::read_to_string(self.home.fingerprint(&name));
-            running.insert(name.clone(), fingerprint.unwrap_or_default());
+            running.insert(name.clone(), self.home.started_with(&name));
             let watched = self.watched.get(&name);
             if watched.is_none_or(tokio::task::JoinHandle::is_finished) {
                 let waker = self.waker.clone();
@@ -174,27 +119,11 @@ impl Children {
     ) -> Result<(), ServiceError> {
         let log = self.home.log(name);
         self.may_start(name, &log)?;
-        let group = self.group(name)?;
-        group.create().map_err(failed(name))?;
-        let files = |source| ServiceError::Files {
+        fs::trim_log(&log, LOG).map_err(|source| HomeError::Files {
             name: name.to_owned(),
             source,
-        };
-        let directory = self.home.service(name);
-        fs::create_directory(&directory).map_err(files)?;
-        fs::create_directory(&self.home.run.join("log")).map_err(files)?;
-        fs::trim_log(&log, LOG).map_err(files)?;
-        prepare(&directory)
-            .map_err(files)?
-            .cgroup(group.path())
-            .log(log)
-            .spawn()
-            .map_err(|source| ServiceError::Start {
-                name: name.to_owned(),
-                source,
-            })?;
-        let path = self.home.fingerprint(name);
-        fs::write_atomic(&path, fingerprint.as_bytes(), 0o600).map_err(files)
+        })?;
+        Ok(self.home.start(name, fingerprint, prepare)?)
     }
 
     /// Notes a start, or says how long the child has to rest yet.
@@ -262,10 +191,7 @@ impl Children {
             let _ = tokio::time::timeout(GRACE, killed).await;
         }
         group.remove().map_err(failed(name))?;
-        fs::remove_file(&self.home.fingerprint(name)).map_err(|source| ServiceError::Files {
-            name: name.to_owned(),
-            source,
-        })
+        Ok(self.home.forget(name)?)
     }
 }
 
@@ -275,8 +201,8 @@ fn rest(early: u32) -> Duration {
 }
 
 fn failed(name: &str) -> impl Fn(CgroupError) -> ServiceError {
-    move |source| ServiceError::Group {
-        name: name.to_owned(),
-        source,
+    move |source| {
+        let name = name.to_owned();
+        HomeError::Group { name, source }.into()
     }
 }

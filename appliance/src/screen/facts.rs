@@ -27,6 +27,8 @@ pub struct Facts {
     pub network: String,
     /// Virtual machines, as one line.
     pub machines: String,
+    /// Nobody has looked yet what is wrong.
+    pub starting: bool,
     /// What is wrong, the worst first.
     pub faults: Vec<Fault>,
     /// Interfaces.
@@ -71,6 +73,7 @@ impl Facts {
         match self.faults.iter().map(|fault| fault.severity).max() {
             Some(Severity::Critical) => "needs help",
             Some(Severity::Warning) => "look at this",
+            _ if self.starting => "starting",
             Some(Severity::Info) | None => "healthy",
         }
     }

@@ -6,8 +6,8 @@
 //!                             running units ──┘
 //! ```
 //!
-//! Invariant: `udevd` is started before anything else and, each time, told of the devices that were there before it,
-//! because LVM waits for what it says of volumes, and names of disks come from it. A unit whose configuration changed
+//! Invariant: `udevd`, which init started, is started anew before anything else when it ended and, each time, told of
+//! the devices that were there before it, because LVM waits for what it says of volumes. A unit whose configuration changed
 //! is ended and started anew; one that cannot stay up is a fault, and is started again at growing intervals.
 
 mod plan;
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use crate::reconcile::children::{Children, Home, ServiceError};
 use crate::reconcile::{Domain, Pass, Retry, Retryable, Waker};
 use crate::state::{StateError, Store};
-use crate::sys::command::{CommandError, Tool};
+use crate::sys::udev;
 
 pub use self::plan::Step;
 pub use self::status::Status;
@@ -34,9 +34,6 @@ use self::unit::Unit;
 
 /// How long `udevd` has to open its socket after it was started.
 const AWAKE: Duration = Duration::from_secs(10);
-const CONTROL: &str = "/run/udev/control";
-/// How long telling it of all devices may take.
-const TRIGGER: Duration = Duration::from_secs(30);
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +45,8 @@ pub enum Error {
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// The device manager does not listen.
-    #[error("the device manager does not listen at {CONTROL} {} s after its start", AWAKE.as_secs())]
+    #[error("the device manager does not listen at {} {} s after its start", udev::CONTROL, AWAKE.as_secs())]
     Deaf,
-    /// It could not be told of the devices.
-    #[error("the device manager could not be told of the devices")]
-    Trigger(#[from] CommandError),
 }
 
 impl Retryable for Error {
@@ -100,7 +94,7 @@ impl ServiceDomain {
     /// Tells the device manager of every device that was there before it.
     async fn announce() -> Result<(), Error> {
         let listens = async {
-            while !Path::new(CONTROL).exists() {
+            while !udev::listens() {
                 // The socket appears within a moment; nothing tells when.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -108,14 +102,10 @@ impl ServiceDomain {
         tokio::time::timeout(AWAKE, listens)
             .await
             .map_err(|_| Error::Deaf)?;
-        for kind in ["subsystems", "devices"] {
-            Tool::new("udevadm")
-                .args(["trigger", "--action=add"])
-                .arg(format!("--type={kind}"))
-                .timeout(TRIGGER)
-                .run()
-                .await?;
-        }
+        // Each file answers once the kernel has sent its message.
+        tokio::task::spawn_blocking(udev::announce)
+            .await
+            .map_err(|_| Error::Deaf)?;
         Ok(())
     }
 }

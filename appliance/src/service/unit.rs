@@ -7,8 +7,9 @@ use nix::unistd::User;
 
 use crate::sys::child::Launch;
 use crate::sys::fs::{self, FsError};
+use crate::sys::udev;
 
-/// Changes when the way in which units are started does, so that those of an older version are replaced.
+/// Changes when the way in which the time keeper is started does, so that one of an older version is replaced.
 const GENERATION: u32 = 1;
 /// Asked when neither the site nor DHCP names a time server.
 const POOL: &str = "pool.ntp.org";
@@ -17,7 +18,6 @@ const DRIFT: &str = "/var/lib/ashlar/chrony";
 /// The user of the time keeper.
 const CHRONY_USER: &str = "_chrony";
 
-const UDEVD: &str = "udevd";
 const CHRONYD: &str = "chronyd";
 
 /// A unit as it is wanted.
@@ -34,7 +34,7 @@ pub enum Unit {
 
 /// Whether a child of this name is one of these.
 pub fn is_ours(name: &str) -> bool {
-    [UDEVD, CHRONYD].contains(&name)
+    [udev::NAME, CHRONYD].contains(&name)
 }
 
 impl Unit {
@@ -65,7 +65,7 @@ impl Unit {
     /// Its name: that of its control group, its folder and its log.
     pub fn name(&self) -> &'static str {
         match self {
-            Unit::Udevd => UDEVD,
+            Unit::Udevd => udev::NAME,
             Unit::Chronyd { .. } => CHRONYD,
         }
     }
@@ -73,7 +73,7 @@ impl Unit {
     /// Differs when it would be started differently.
     pub fn fingerprint(&self) -> String {
         match self {
-            Unit::Udevd => format!("{GENERATION}"),
+            Unit::Udevd => udev::FINGERPRINT.to_owned(),
             Unit::Chronyd { configuration } => format!("{GENERATION} {configuration}"),
         }
     }
@@ -81,7 +81,7 @@ impl Unit {
     /// Writes what it needs into its folder, and says how it is started.
     pub fn launch(&self, directory: &Path) -> Result<Launch, FsError> {
         match self {
-            Unit::Udevd => Ok(Launch::new("/usr/lib/systemd/systemd-udevd").oom_score_adj(-500)),
+            Unit::Udevd => Ok(udev::launch()),
             Unit::Chronyd { configuration } => {
                 let path = directory.join("chrony.conf");
                 fs::write_atomic(&path, configuration.as_bytes(), 0o644)?;

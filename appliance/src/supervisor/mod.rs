@@ -18,9 +18,13 @@ mod ending;
 mod facts;
 mod identity;
 mod parts;
+mod settled;
 
+use std::fs::File;
+use std::io::LineWriter;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,9 +32,11 @@ use ashlar_api::node::{Management, NodeSpec};
 use ashlar_api::{Bytes, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
 
 use crate::health::seen::Seen;
 use crate::health::{self, Health};
+use crate::http::assets::Console;
 use crate::http::tls::Certificate;
 use crate::http::{self, App, claim_code};
 use crate::reconcile::chain;
@@ -50,6 +56,8 @@ const STATE: &str = "/var/lib/ashlar";
 const RUN: &str = "/run/ashlar";
 /// Where init puts what this process says.
 const LOG: &str = "/run/ashlar/log/supervisor.log";
+/// The word of the kernel's command line that copies this process's log to the kernel's.
+const LOG_TO_KERNEL: &str = "ashlar.log=kernel";
 /// How often the screen's lines about load are made anew; the rest comes with events.
 const SCREEN_PACE: Duration = Duration::from_secs(15);
 /// How long changes are gathered before the screen is told.
@@ -60,8 +68,8 @@ const LAST: Duration = Duration::from_secs(5);
 const THREADS: usize = 2;
 
 /// The role of the supervisor: runs until told to end.
-pub fn main() -> ExitCode {
-    match run() {
+pub fn main(console: Console) -> ExitCode {
+    match run(console) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The chain is printed here, once; init keeps it with the log and shows its end when this goes on.
@@ -71,25 +79,45 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<()> {
+fn run(console: Console) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("ASHLAR_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
+        .with_ansi(false);
+    match kernel_log() {
+        Some(kernel) => log.with_writer(std::io::stderr.and(kernel)).init(),
+        None => log.with_writer(std::io::stderr).init(),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(supervise())
+    runtime.block_on(supervise(console))
 }
 
-async fn supervise() -> anyhow::Result<()> {
+/// The kernel's log, when the kernel was started with [`LOG_TO_KERNEL`]: then what goes on here can be read from a
+/// serial line, in order with what the kernel says, though nobody has signed in and nothing is served.
+fn kernel_log() -> Option<Mutex<LineWriter<File>>> {
+    let words = std::fs::read_to_string("/proc/cmdline").ok()?;
+    let asked = words.split_ascii_whitespace().any(|w| w == LOG_TO_KERNEL);
+    let log = asked.then(|| File::options().append(true).open("/dev/kmsg"))?;
+    // One write is one record.
+    log.ok().map(|log| Mutex::new(LineWriter::new(log)))
+}
+
+async fn supervise(console: Console) -> anyhow::Result<()> {
     let identity = identity::load(Path::new(STATE)).context("learn which node this is")?;
     tracing::info!(node = %identity.node, boot = %identity.boot, version = env!("CARGO_PKG_VERSION"), "starting");
+    let (first_name, state) = (identity.first_name.clone(), Path::new(STATE));
+    // Neither needs the state, and both wait for the drive.
+    let certificate = tokio::task::spawn_blocking(move || {
+        Certificate::open(&state.join("tls"), first_name.as_str(), &[])
+            .context("prepare the certificate")
+    });
+    let health =
+        tokio::task::spawn_blocking(move || Health::open(state).context("open the history"));
     let store = loop {
         match Store::open(Path::new(STATE), identity.node).await {
             Ok(store) => break store,
@@ -99,6 +127,7 @@ async fn supervise() -> anyhow::Result<()> {
             },
         }
     };
+    tracing::info!("the state is open");
     let first = NodeRecord {
         id: identity.node,
         revision: 0,
@@ -121,15 +150,13 @@ async fn supervise() -> anyhow::Result<()> {
         tracing::warn!("say that this node has started: {}", chain(&error));
     }
 
+    tracing::info!("this node is known");
+
     let (stop, stopped) = watch::channel(false);
-    let parts = Parts::start(&store, &identity, &stopped);
-    let certificate = Certificate::open(
-        &Path::new(STATE).join("tls"),
-        identity.first_name.as_str(),
-        &[],
-    )
-    .context("prepare the certificate")?;
-    let health = Health::open(Path::new(STATE)).context("open the history")?;
+    let settled = settled::watch();
+    let parts = Parts::start(&store, &identity, &settled, &stopped);
+    let certificate = certificate.await??;
+    let health = health.await??;
     let sources = health::Sources {
         store: store.clone(),
         seen: parts.seen.clone(),
@@ -146,6 +173,7 @@ async fn supervise() -> anyhow::Result<()> {
         uploads: parts.uploads.clone(),
         health: health.clone(),
         certificate: certificate.clone(),
+        console,
         node: identity.node,
         boot: identity.boot,
         booted_at: Timestamp::now()
@@ -155,6 +183,7 @@ async fn supervise() -> anyhow::Result<()> {
     };
     let server =
         http::serve(app, http::Ports::default(), stopped.clone()).context("serve the API")?;
+    tracing::info!("the API is served");
     let watcher = tokio::spawn(health::run(health.clone(), sources, stopped));
 
     let (facts, facts_seen) = watch::channel(Facts::default());
@@ -352,6 +381,7 @@ impl View<'_> {
             storage: facts::storage(storage.pools.values()),
             network: facts::network(&network.links, &management.ipv4),
             machines: facts::machines(vm.vms.values()),
+            starting: !self.health.has_looked(),
             faults: self.health.faults(),
             links: facts::links(&network.links),
             drives: facts::drives(&storage.drives),

@@ -1,7 +1,8 @@
 //! The domains: builds each once, runs each in a loop of its own, and ends them in order with the machine.
 //!
 //! ```text
-//!  start   services, network, storage, machines     at once: each waits for what it needs by looking
+//!  start   services, network, storage     at once: each waits for what it needs by looking
+//!          machines                       when the machine has settled
 //!  end     machines ─► storage ─► network ─► services     each stands on the next
 //! ```
 
@@ -38,7 +39,12 @@ pub struct Parts {
 
 impl Parts {
     /// Starts every domain; none waits for another here.
-    pub fn start(store: &Store, identity: &Identity, stopped: &watch::Receiver<bool>) -> Parts {
+    pub fn start(
+        store: &Store,
+        identity: &Identity,
+        settled: &watch::Receiver<bool>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Parts {
         let mut loops = Vec::new();
         let board = Board::default();
         let places = network::Places::default();
@@ -87,7 +93,18 @@ impl Parts {
             waker.clone(),
             status,
         );
-        loops.push(run(domain, waker, store, stopped));
+        let (mut settled, mut ended) = (settled.clone(), stopped.clone());
+        let (revision, stop) = (store.watch(), stopped.clone());
+        loops.push(tokio::spawn(async move {
+            // Both arms are cancel-safe: a watch keeps its newest value.
+            let may_start = tokio::select! {
+                _ = settled.wait_for(|settled| *settled) => true,
+                _ = ended.wait_for(|ended| *ended) => false,
+            };
+            if may_start {
+                drive(domain, waker, revision, stop).await;
+            }
+        }));
 
         Parts {
             seen: Seen {

@@ -19,6 +19,8 @@ use tokio::net::UnixStream;
 
 /// Where process 1 listens.
 pub const SOCKET: &str = "/run/ashlar/init.sock";
+/// A file that is there once all that was in the machine at its start has its driver: what is absent then, is absent.
+pub const SETTLED: &str = "/run/ashlar/settled";
 /// Its answer when it does what it was asked for.
 pub const DONE: &str = "ok";
 /// How long it may take to answer.

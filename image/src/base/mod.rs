@@ -28,7 +28,7 @@ use crate::tool::Tool;
 /// The Debian release the packages come from.
 const SUITE: &str = "trixie";
 /// Raise it when the code here makes something else from the same lists.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 
 /// Kernel, EFI programs, stage 0's parts and the root squashfs without the program.
 #[derive(Clone, Debug)]

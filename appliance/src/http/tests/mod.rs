@@ -104,6 +104,7 @@ pub async fn app(folder: &TempDir) -> (App, Machines) {
         board: Board::default(),
         health: Health::open(folder.path()).unwrap(),
         certificate: tls::Certificate::open(&folder.path().join("tls"), "ashlar-1", &[]).unwrap(),
+        console: |_| None,
         node,
         boot,
         booted_at: Timestamp::now(),
