@@ -28,10 +28,10 @@ test:
 	@$(CARGO) image build
 ifdef NEXTEST
 	$(CARGO) nextest run
-	$(CARGO) nextest run --package ashlar-tests --test-threads $(MACHINES) --no-tests pass
+	$(CARGO) nextest run --package ashlar-tests --no-fail-fast --test-threads $(MACHINES) --no-tests pass
 else
 	$(CARGO) test
-	$(CARGO) test --package ashlar-tests -- --test-threads $(MACHINES)
+	$(CARGO) test --package ashlar-tests --no-fail-fast -- --test-threads $(MACHINES)
 endif
 
 ## 50 kills of the supervisor, and schemathesis over the whole API: long, and not passed whole yet.
