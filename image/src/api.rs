@@ -9,13 +9,15 @@ use anyhow::{Context, Result, bail};
 use ashlar_api::endpoint::{BASE, CLAIM, HEALTH};
 use ashlar_api::user::Session;
 use reqwest::Method;
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// The administrator that [`Appliance::claim`] makes.
 const USER: &str = "admin";
 const PASSWORD: &str = "a quarry of blue stone";
+
+const UPLOAD: Duration = Duration::from_secs(300);
 
 /// One appliance behind a forwarded port.
 pub struct Appliance {
@@ -86,15 +88,42 @@ impl Appliance {
             .with_context(|| format!("{path} is not what was expected"))
     }
 
-    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response> {
-        let mut request = self
+    /// Has something done to an object.
+    pub fn act(&self, path: &str) -> Result<()> {
+        self.send(Method::POST, &format!("{BASE}{path}"), None)
+            .map(drop)
+    }
+
+    /// Sends the whole content of an image.
+    pub fn upload(&self, path: &str, content: &[u8]) -> Result<()> {
+        let last = content.len().saturating_sub(1);
+        let request = self
+            .request(Method::PUT, &format!("{BASE}{path}"))
+            .timeout(UPLOAD)
+            .header("Content-Range", format!("bytes 0-{last}/{}", content.len()))
+            .body(content.to_vec());
+        successful(
+            request
+                .send()
+                .with_context(|| format!("no answer to {path}"))?,
+        )
+        .map(drop)
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self
             .client
             .request(method, format!("{}{path}", self.origin));
-        if !self.cookie.is_empty() {
-            request = request
-                .header("Cookie", &self.cookie)
-                .header("X-CSRF-Token", &self.csrf);
+        if self.cookie.is_empty() {
+            return request;
         }
+        request
+            .header("Cookie", &self.cookie)
+            .header("X-CSRF-Token", &self.csrf)
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response> {
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
         }

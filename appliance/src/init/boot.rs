@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::hardware::Hardware;
 use super::partition::{self, Choice};
-use super::{clock, crash, fault, identity, kernel, log, modules, mounts};
+use super::{clock, crash, fault, identity, kernel, log, modules, mounts, shell};
 use crate::sys::cgroup::{Cgroup, CgroupError, Limits};
 use crate::sys::fs::FsError;
 
@@ -71,6 +71,7 @@ pub fn boot() -> Option<Hardware> {
     ));
     // What networks and machines need is loaded while the supervisor starts.
     modules::load_soon();
+    shell::start();
     boot.hardware
 }
 

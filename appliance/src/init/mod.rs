@@ -30,6 +30,7 @@ mod power;
 mod reap;
 mod rescue;
 mod run;
+mod shell;
 mod supervise;
 mod watchdog;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Accelerator, Nic, RunOptions};
+use super::{Accelerator, Nic, RunOptions, shell};
 
 /// Slots for devices that come later.
 pub const FREE_PORTS: usize = 4;
@@ -109,6 +109,11 @@ pub fn arguments(
         "socket,id=serial,path=serial.sock,server=on,wait=off,logfile=serial.log,logappend=on",
     );
     list.add("-serial", "chardev:serial");
+    if options.shell {
+        let socket = format!("socket,id=shell,path={},server=on,wait=off", shell::SOCKET);
+        list.add("-chardev", &socket);
+        list.add("-serial", "chardev:shell");
+    }
     list.add("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off");
     list.add("-mon", "chardev=qmp,mode=control");
     for device in ["virtio-vga", "virtio-rng-pci", "i6300esb"] {
@@ -127,6 +132,7 @@ pub fn arguments(
     };
     let words: Vec<_> = calm
         .into_iter()
+        .chain(options.shell.then_some(shell::WORD))
         .chain(options.kernel_arguments.iter().map(String::as_str))
         .collect();
     if !words.is_empty() {

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::arguments::{LOG, arguments};
 use super::qmp::connect_short;
 use super::record::{Record, folder, process_start};
-use super::{Accelerator, DataDisk, Qmp, RunOptions};
+use super::{Accelerator, DataDisk, Qmp, RunOptions, Shell};
 use crate::place::Place;
 use crate::tool::Tool;
 
@@ -222,6 +222,11 @@ impl Machine {
     pub fn serial(&self) -> Result<UnixStream> {
         connect_short(&self.record.serial_socket)
             .with_context(|| format!("cannot connect to {}", self.record.serial_socket.display()))
+    }
+
+    /// A connection to the debug shell, where it was made with one; only one at a time is served.
+    pub fn shell(&self) -> Result<Shell> {
+        Shell::connect(&self.folder)
     }
 
     /// What is known of it.

@@ -11,12 +11,14 @@ mod hotplug;
 mod machine;
 mod qmp;
 mod record;
+mod shell;
 mod snapshot;
 
 pub use accelerator::{Accelerator, accelerator};
 pub use machine::{Machine, reap};
 pub use qmp::Qmp;
 pub use record::{Record, list};
+pub use shell::Shell;
 
 use std::path::PathBuf;
 
@@ -45,6 +47,9 @@ pub struct RunOptions {
     pub cpu: Option<String>,
     /// What the machine's clock shows at power-on, as `2001-02-03T04:05:06`; the real time when not given.
     pub clock: Option<String>,
+    /// Whether it has the debug shell, see [`Shell`].
+    #[serde(default)]
+    pub shell: bool,
     /// More arguments for QEMU, as they are.
     pub extra: Vec<String>,
 }
@@ -80,6 +85,7 @@ impl Default for RunOptions {
             kernel_arguments: Vec::new(),
             cpu: None,
             clock: None,
+            shell: false,
             extra: Vec::new(),
         }
     }

@@ -4,6 +4,8 @@
 //! measurement that fails is a line in the table, and the others go on. The machine is the one that the comparisons were
 //! measured on: 2 processors, 4 GiB.
 
+mod start;
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -36,7 +38,7 @@ pub struct Figure {
     pub name: String,
     /// The figure, in `unit`.
     pub value: f64,
-    /// MiB, s, ms or %.
+    /// MiB, s, ms, % or ×.
     pub unit: &'static str,
     /// What it should not exceed.
     pub target: Option<f64>,
@@ -54,10 +56,11 @@ struct Subject {
 type Measurement = (&'static str, fn(&mut Subject) -> Result<Vec<Figure>>);
 
 /// In this order: the later ones change the machine.
-const MEASUREMENTS: [Measurement; 4] = [
+const MEASUREMENTS: [Measurement; 5] = [
     ("sizes", sizes),
     ("boot", boot),
     ("rest", rest),
+    ("start", start::start),
     ("list", list),
 ];
 
@@ -66,6 +69,7 @@ pub fn run(place: &Place, built: Built, json: bool) -> Result<()> {
     let options = RunOptions {
         name: "bench".to_owned(),
         data: vec![DataDisk::Empty(20 << 30)],
+        shell: true,
         ..RunOptions::default()
     };
     let accelerator = accelerator(place)?;

@@ -1,0 +1,257 @@
+//! How long a virtual machine takes from the order to its kernel's first word, against QEMU started by hand: the same
+//! arguments, the same disk, the same boot of the node, by a shell in it and without anything of ours in between.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use ashlar_api::Page;
+use ashlar_api::pool::{Drive, DriveUsage};
+use serde_json::{Value, json};
+
+use super::{Figure, Subject, figure};
+use crate::progress::Step;
+use crate::qemu::Shell;
+use crate::tool::Tool;
+use crate::{base, uki};
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(600);
+const PAUSE: Duration = Duration::from_millis(200);
+const COMMAND: Duration = Duration::from_secs(30);
+/// The kernel's first line.
+const FIRST_WORD: &str = "Linux version";
+const MIB: u64 = 1 << 20;
+
+/// Measures both, one after the other.
+pub fn start(subject: &mut Subject) -> Result<Vec<Figure>> {
+    let work = tempfile::tempdir().context("cannot make a work folder")?;
+    let disk = guest(subject, work.path())?;
+    let mut shell = subject.machine.shell()?;
+    let pool = pool(subject)?;
+    let image = upload(subject, &disk)?;
+    let body = json!({
+        "name": "bench-start", "cpus": 1, "memory": 512 * MIB, "run_policy": "manual",
+        "disks": [{ "type": "new", "pool": pool, "size": 128 * MIB, "image": image }],
+    });
+
+    let began = Instant::now();
+    let vm = subject.api.post("/vms", &body)?;
+    let path = format!("/vms/{}", id(&vm)?);
+    ready(subject, &path, |vm| vm["status"]["phase"] == "stopped")?;
+    let created = began.elapsed();
+
+    let log = format!("/run/ashlar/vm/{}/serial.log", id(&vm)?);
+    let began = Instant::now();
+    subject.api.act(&format!("{path}/start"))?;
+    first_word(&mut shell, &log)?;
+    let ours = began.elapsed();
+
+    let vm = ready(subject, &path, |vm| vm["status"]["pid"].is_u64())?;
+    let by_hand = by_hand(&mut shell, &vm["status"]["pid"])?;
+    subject.api.act(&format!("{path}/stop"))?;
+    ready(subject, &path, |vm| vm["status"]["phase"] == "stopped")?;
+
+    let began = Instant::now();
+    shell.run(&by_hand, COMMAND)?;
+    first_word(&mut shell, "/tmp/plain/serial.log")?;
+    let plain = began.elapsed();
+    shell.run("kill %1; wait; rm -r /tmp/plain", COMMAND)?;
+    Ok(vec![
+        figure(
+            "create a machine from an image",
+            created.as_secs_f64(),
+            "s",
+            None,
+        ),
+        figure("start to the guest's kernel", ours.as_secs_f64(), "s", None),
+        figure(
+            "plain QEMU to the guest's kernel",
+            plain.as_secs_f64(),
+            "s",
+            None,
+        ),
+        figure(
+            "start against plain QEMU",
+            ours.as_secs_f64() / plain.as_secs_f64(),
+            "×",
+            Some(1.1),
+        ),
+    ])
+}
+
+/// A disk that starts our kernel and nothing after it.
+fn guest(subject: &Subject, work: &Path) -> Result<std::path::PathBuf> {
+    let step = Step::start("A guest's disk");
+    let base = base::make(&subject.place)?;
+    let words = work.join("cmdline");
+    fs::write(&words, "console=ttyS0 panic=0").context("cannot write the command line")?;
+    let kernel = base.kernel();
+    let program = work.join("guest.efi");
+    let sections: [(&str, &Path); 2] = [(".cmdline", &words), (".linux", &kernel)];
+    uki::assemble(&base.stub(), &sections, &program, &step)?;
+    let disk = work.join("guest.img");
+    Tool::new("mkfs.vfat")
+        .args(["-F", "32", "-C"])
+        .arg(&disk)
+        .arg((64 * MIB / 1024).to_string())
+        .show(&step)?;
+    for folder in ["::/EFI", "::/EFI/BOOT"] {
+        Tool::new("mmd")
+            .arg("-i")
+            .arg(&disk)
+            .arg(folder)
+            .show(&step)?;
+    }
+    Tool::new("mcopy")
+        .arg("-i")
+        .arg(&disk)
+        .arg(&program)
+        .arg("::/EFI/BOOT/BOOTX64.EFI")
+        .show(&step)?;
+    step.done("");
+    Ok(disk)
+}
+
+fn id(object: &Value) -> Result<&str> {
+    object["id"].as_str().context("an object without an id")
+}
+
+/// Asks for an object until it is as it should be.
+fn ready(subject: &Subject, path: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
+    let began = Instant::now();
+    loop {
+        let object: Value = subject.api.get(path)?;
+        if is(&object) {
+            return Ok(object);
+        }
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "{path} is not as it should be: {}",
+            object["status"]
+        );
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn pool(subject: &Subject) -> Result<String> {
+    let drives: Page<Drive> = subject.api.get("/drives")?;
+    let free = drives
+        .items
+        .iter()
+        .find(|drive| drive.usage == DriveUsage::Free)
+        .context("the node has no free drive")?;
+    let body = json!({ "spec": { "name": "main", "drives": [free.id] } });
+    let pool = subject.api.post("/pools", &body)?;
+    let path = format!("/pools/{}", id(&pool)?);
+    ready(subject, &path, |pool| {
+        pool["status"]["condition"]["ready"] == true
+    })?;
+    Ok(id(&pool)?.to_owned())
+}
+
+fn upload(subject: &Subject, disk: &Path) -> Result<String> {
+    let content = fs::read(disk).context("cannot read the guest's disk")?;
+    let body = json!({ "name": "kernel", "source": { "from": "upload", "size": content.len() } });
+    let image = subject.api.post("/images", &body)?;
+    let path = format!("/images/{}", id(&image)?);
+    let began = Instant::now();
+    // The library is made a moment after the first pool; until then no byte is taken.
+    while let Err(error) = subject.api.upload(&format!("{path}/content"), &content) {
+        if began.elapsed() > PATIENCE {
+            return Err(error);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    ready(subject, &path, |image| image["status"]["phase"] == "ready")?;
+    Ok(id(&image)?.to_owned())
+}
+
+/// Waits until a guest's kernel has spoken.
+fn first_word(shell: &mut Shell, log: &str) -> Result<()> {
+    let rounds = PATIENCE.as_millis() / 100;
+    let wait = format!(
+        "n=0; until grep -q '{FIRST_WORD}' {log} 2>/dev/null || [ $n -ge {rounds} ]; do sleep 0.1; n=$((n+1)); done; \
+         grep -q '{FIRST_WORD}' {log}"
+    );
+    shell.run(&wait, PATIENCE + COMMAND).map(drop)
+}
+
+/// The command that starts the same machine by hand: what the supervisor handed over open is named by its path, and
+/// the guest does not wait for anybody.
+fn by_hand(shell: &mut Shell, pid: &Value) -> Result<String> {
+    let pid = pid.as_u64().context("the machine has no process")?;
+    let words = shell.run(&format!("tr '\\0' '\\n' < /proc/{pid}/cmdline"), COMMAND)?;
+    let words: Vec<&str> = words.lines().map(str::trim_end).collect();
+    shell.run("mkdir -p /tmp/plain", COMMAND)?;
+    let mut line = String::new();
+    let mut skip = false;
+    for word in words.into_iter().filter(|word| !word.is_empty()) {
+        if std::mem::take(&mut skip) || word == "-S" {
+            continue;
+        }
+        if word == "-add-fd" {
+            skip = true;
+            continue;
+        }
+        let word = match word.strip_prefix("socket,id=") {
+            Some(rest) => socket(rest)?,
+            None => word.to_owned(),
+        };
+        let word = named(shell, pid, word)?;
+        line.push_str(&format!("'{word}' "));
+    }
+    Ok(format!("{line} > /tmp/plain/qemu.log 2>&1 &"))
+}
+
+/// A socket that it opens itself. What goes on the serial line is kept in a file, as ours is.
+fn socket(rest: &str) -> Result<String> {
+    let Some((id, _)) = rest.split_once(',') else {
+        bail!("a socket with nothing but a name: {rest}");
+    };
+    let log = match rest.contains("logfile=") {
+        true => ",logfile=/tmp/plain/serial.log,logappend=on",
+        false => "",
+    };
+    Ok(format!(
+        "socket,id={id},path=/tmp/plain/{id}.sock,server=on,wait=off{log}"
+    ))
+}
+
+/// Puts a path for each `/dev/fdset/<number>`: a node for the same device, or a copy of the same file.
+fn named(shell: &mut Shell, pid: u64, word: String) -> Result<String> {
+    const SET: &str = "/dev/fdset/";
+    let Some((before, rest)) = word.split_once(SET) else {
+        return Ok(word);
+    };
+    let digits = rest.chars().take_while(char::is_ascii_digit).count();
+    let (number, after) = rest.split_at(digits);
+    let (open, path) = (
+        format!("/proc/{pid}/fd/{number}"),
+        format!("/tmp/plain/{number}"),
+    );
+    shell.run(
+        &format!(
+            "if [ -b {open} ]; then mknod {path} b $(stat -L -c '0x%t 0x%T' {open}); else cp {open} {path}; fi"
+        ),
+        COMMAND,
+    )?;
+    Ok(format!("{before}{path}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_get_paths() {
+        let monitor = socket("monitor,fd=3,server=on,wait=off").unwrap();
+        assert_eq!(
+            monitor,
+            "socket,id=monitor,path=/tmp/plain/monitor.sock,server=on,wait=off"
+        );
+        let serial = "serial,fd=6,server=on,wait=off,logfile=/dev/fdset/5,logappend=on";
+        assert!(socket(serial).unwrap().ends_with("serial.log,logappend=on"));
+    }
+}
