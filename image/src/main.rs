@@ -56,6 +56,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run a command as root in a machine that was started with --shell, or connect the terminal to that shell
+    Shell {
+        /// The machine's name
+        #[arg(long, default_value = "ashlar")]
+        name: String,
+        /// What to run
+        command: Vec<String>,
+    },
     /// Connect the terminal to a machine's serial line
     Serial {
         /// The machine's name
@@ -104,6 +112,7 @@ fn execute() -> Result<()> {
         Command::Run(arguments) => run::run(&place, arguments)?,
         Command::Stop { name } => run::stop(&place, &name)?,
         Command::List { json } => run::print_list(&place, json)?,
+        Command::Shell { name, command } => run::shell(&place, &name, &command)?,
         Command::Serial { name } => run::serial(&place, &name)?,
     }
     Ok(())

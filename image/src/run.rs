@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ use crate::qemu::{DataDisk, Machine, Nic, Record, RunOptions, accelerator, list}
 const USUAL_PORT: u16 = 8443;
 const BOOT: Duration = Duration::from_secs(180);
 const POWER_OFF: Duration = Duration::from_secs(130);
+/// How long a command in the debug shell may take.
+const COMMAND: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(100);
 /// Ctrl-].
 const LEAVE: u8 = 0x1d;
@@ -60,6 +63,9 @@ pub struct RunArguments {
     /// A word added to the kernel's command line; can be given several times
     #[arg(long = "kernel-argument", value_name = "WORD")]
     kernel_arguments: Vec<String>,
+    /// Give it a root shell on a second serial port, for `cargo image shell`
+    #[arg(long)]
+    shell: bool,
     /// Boot this disk image instead of building one
     #[arg(long, value_name = "FILE")]
     disk: Option<PathBuf>,
@@ -161,7 +167,20 @@ pub fn print_list(place: &Place, json: bool) -> Result<()> {
 /// Connects the terminal to a machine's serial line until Ctrl-].
 pub fn serial(place: &Place, name: &str) -> Result<()> {
     let machine = Machine::open(place, crate::qemu::Accelerator::Tcg, name)?;
-    let line = machine.serial()?;
+    connect(name, &machine.serial()?)
+}
+
+/// Runs a command in a machine's debug shell and prints what it says; without one, connects the terminal to the shell.
+pub fn shell(place: &Place, name: &str, command: &[String]) -> Result<()> {
+    let machine = Machine::open(place, crate::qemu::Accelerator::Tcg, name)?;
+    if command.is_empty() {
+        return connect(name, &machine.shell_line()?);
+    }
+    print!("{}", machine.shell()?.run(&command.join(" "), COMMAND)?);
+    Ok(())
+}
+
+fn connect(name: &str, line: &UnixStream) -> Result<()> {
     eprintln!("Connected to {name}; Ctrl-] leaves.");
     let stdin = io::stdin();
     let before = stdin
@@ -174,7 +193,7 @@ pub fn serial(place: &Place, name: &str) -> Result<()> {
         cfmakeraw(&mut raw);
         tcsetattr(&stdin, SetArg::TCSANOW, &raw).context("cannot set the terminal's mode")?;
     }
-    let result = relay(&line);
+    let result = relay(line);
     if let Some(before) = &before {
         tcsetattr(&stdin, SetArg::TCSANOW, before)
             .context("cannot set the terminal's mode back")?;
@@ -183,7 +202,7 @@ pub fn serial(place: &Place, name: &str) -> Result<()> {
     result
 }
 
-fn relay(line: &std::os::unix::net::UnixStream) -> Result<()> {
+fn relay(line: &UnixStream) -> Result<()> {
     let mut from_line = line.try_clone().context("cannot share the serial line")?;
     let mut to_line = line.try_clone().context("cannot share the serial line")?;
     let mut keys = io::stdin().lock();
@@ -238,6 +257,7 @@ fn options(arguments: &RunArguments) -> RunOptions {
         cpus: arguments.cpus,
         seed: arguments.seed.clone(),
         kernel_arguments: arguments.kernel_arguments.clone(),
+        shell: arguments.shell,
         ..RunOptions::default()
     }
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::arguments::{LOG, arguments};
 use super::qmp::connect_short;
 use super::record::{Record, folder, process_start};
+use super::shell::SOCKET;
 use super::{Accelerator, DataDisk, Qmp, RunOptions, Shell};
 use crate::place::Place;
 use crate::tool::Tool;
@@ -226,7 +227,13 @@ impl Machine {
 
     /// A connection to the debug shell, where it was made with one; only one at a time is served.
     pub fn shell(&self) -> Result<Shell> {
-        Shell::connect(&self.folder)
+        Shell::over(self.shell_line()?)
+    }
+
+    /// The line of the debug shell, for a terminal.
+    pub fn shell_line(&self) -> Result<UnixStream> {
+        connect_short(&self.folder.join(SOCKET))
+            .context("the machine has no debug shell; start it with one (`--shell`)")
     }
 
     /// What is known of it.

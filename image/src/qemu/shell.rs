@@ -5,12 +5,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-
-use super::qmp::connect_short;
 
 /// The socket, in the machine's folder.
 pub const SOCKET: &str = "shell.sock";
@@ -27,9 +24,7 @@ pub struct Shell {
 }
 
 impl Shell {
-    pub(super) fn connect(folder: &Path) -> Result<Self> {
-        let stream =
-            connect_short(&folder.join(SOCKET)).context("the machine has no debug shell")?;
+    pub(super) fn over(stream: UnixStream) -> Result<Self> {
         stream
             .set_read_timeout(Some(Duration::from_millis(200)))
             .context("cannot limit the wait for the shell")?;
