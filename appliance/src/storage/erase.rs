@@ -16,6 +16,7 @@ use std::path::Path;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::Error;
+use crate::sys::block;
 use crate::sys::command::Tool;
 
 /// How much is overwritten at both ends: all signatures and tables lie there.
@@ -47,7 +48,6 @@ pub async fn erase(drive: &Path) -> Result<(), Error> {
         source,
     };
     drop(exclusively(drive).map_err(failed)?);
-    // Has the kernel forget the partitions, too.
     Tool::new("wipefs")
         .args(["--all", "--force", "--quiet"])
         .arg(drive)
@@ -81,7 +81,9 @@ fn empty_ends(mut drive: File) -> io::Result<()> {
     drive.write_all(&zeros[..count])?;
     drive.seek(SeekFrom::Start(size.saturating_sub(END as u64)))?;
     drive.write_all(&zeros[..count])?;
-    drive.sync_all()
+    drive.sync_all()?;
+    // wipefs tries it, too, gives up after a second while somebody has a partition open, and says nothing.
+    block::reread_partitions(&drive)
 }
 
 #[cfg(test)]

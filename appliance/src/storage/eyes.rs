@@ -22,8 +22,16 @@ use crate::sys::fs;
 /// How long a drive may take to answer: it may have to spin up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Which drive it is: the same name with another number is another drive.
-type Key = (String, Option<u64>, u64);
+/// Which drive it is, and what the kernel made of what is on it. The same name with another number is another drive;
+/// one that lost its partitions, or that something was built on, holds something else than before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    name: String,
+    sequence: Option<u64>,
+    size: u64,
+    partitions: Vec<String>,
+    holders: Vec<String>,
+}
 
 /// Looks.
 #[derive(Default)]
@@ -71,7 +79,14 @@ impl Eyes {
 }
 
 fn key(block: &Block) -> Key {
-    (block.name.clone(), block.sequence, block.size)
+    let partitions = block.partitions.iter();
+    Key {
+        name: block.name.clone(),
+        sequence: block.sequence,
+        size: block.size,
+        partitions: partitions.map(|partition| partition.name.clone()).collect(),
+        holders: block.holders.clone(),
+    }
 }
 
 async fn probe(block: Block) -> Probed {

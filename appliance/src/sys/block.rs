@@ -1,9 +1,14 @@
 //! Block devices as the kernel lists them under `/sys/class/block`.
 //!
-//! Invariant: this looks at `/sys` only and opens no device: an optical drive is not spun up and a dying disk does
+//! Invariant: the list is made from `/sys` alone and opens no device: an optical drive is not spun up and a dying disk does
 //! not hang the list. What is written on a disk is [`super::signature`].
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
 
 use super::sysfs;
 
@@ -248,6 +253,18 @@ fn partitions(disk: &Path) -> Vec<Partition> {
         .collect();
     list.sort_by_key(|partition| partition.number);
     list
+}
+
+nix::ioctl_none!(blkrrpart, 0x12, 95);
+
+/// Has the kernel read the partition table of a disk again (BLKRRPART of linux/fs.h). Busy while anybody has a partition
+/// open; what is no disk, or can not have partitions, has none to read.
+pub fn reread_partitions(disk: &File) -> io::Result<()> {
+    // SAFETY: the call takes no argument, and the descriptor is open.
+    match unsafe { blkrrpart(disk.as_raw_fd()) } {
+        Ok(_) | Err(Errno::ENOTTY | Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(test)]

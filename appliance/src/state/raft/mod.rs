@@ -106,6 +106,12 @@ impl Replica {
         raft.wait_for_recovery(Some(RECOVERY))
             .await
             .map_err(|error| AgreeError::Stopped(error.to_string()))?;
+        raft.wait(Some(RECOVERY))
+            .current_leader(member, "a cluster of one leads itself")
+            .await
+            .map_err(|error| AgreeError::Stopped(error.to_string()))?;
+        // It stays the leader, and nobody waits for its heartbeat: the clock would only wake the node.
+        raft.runtime_config().tick(false);
         Ok(Replica(raft))
     }
 
@@ -122,7 +128,7 @@ fn stopped(fatal: Fatal<Types>) -> AgreeError {
 fn config() -> Config {
     Config {
         cluster_name: "ashlar".to_owned(),
-        // A tick is a fifth of a heartbeat: at rest the node wakes up ten times a second, not a hundred.
+        // A tick is a fifth of a heartbeat; it ends with the election of a cluster of one.
         heartbeat_interval: 500,
         election_timeout_min: 1500,
         election_timeout_max: 3000,
