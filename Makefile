@@ -7,8 +7,9 @@ CARGO ?= cargo
 # cargo-nextest where there is one: it runs each test in a process of its own.
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 DENY := $(shell command -v cargo-deny 2>/dev/null)
-# Each test of the image boots a machine; more at once than this only makes all of them slow.
-MACHINES ?= 2
+# Each test of the image boots a machine of two processors: on two cores, two tests at once end no sooner than one after
+# the other, and their guests run three times slower.
+MACHINES ?= 1
 
 .PHONY: run image test test-long check fix bench setup
 
