@@ -8,8 +8,8 @@ CARGO ?= cargo
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 DENY := $(shell command -v cargo-deny 2>/dev/null)
 # Each test of the image boots a machine of two processors: on two cores, two tests at once end no sooner than one after
-# the other, and their guests run three times slower.
-MACHINES ?= 1
+# the other, and the guest of one takes three times as long to start.
+MACHINES ?= $(shell cores=$$(nproc); echo $$((cores > 3 ? cores / 2 : 1)))
 
 .PHONY: run image test test-long check fix bench setup
 
