@@ -47,6 +47,7 @@ use crate::state::{StateError, Store};
 use crate::sys;
 use crate::sys::init_socket::{self, Request};
 
+use ending::Ending;
 use identity::Identity;
 use parts::Parts;
 
@@ -118,10 +119,11 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     });
     let health =
         tokio::task::spawn_blocking(move || Health::open(state).context("open the history"));
+    let mut ending = Ending::listen().context("listen to signals")?;
     let store = loop {
         match Store::open(Path::new(STATE), identity.node).await {
             Ok(store) => break store,
-            Err(error) => match without_state(&identity, &error).await? {
+            Err(error) => match without_state(&identity, &error, &mut ending).await? {
                 Without::Ends => return Ok(()),
                 Without::OpenAgain => tracing::info!("the state is opened again"),
             },
@@ -210,7 +212,7 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
         // Every arm is cancel-safe: watches keep their newest value, a message that was not taken stays in its queue,
         // a signal that was not seen is kept.
         tokio::select! {
-            ends = ending::asked() => break ends.context("wait for a signal")?,
+            ends = ending.asked() => break ends,
             Some(intent) = wanted.recv() => fulfil(intent, &store, &identity).await,
             _ = seen.network.changed() => {}
             _ = seen.storage.changed() => {}
@@ -249,7 +251,11 @@ enum Without {
 }
 
 /// Serves the screen alone, to say why the state can not be opened and to have the damaged file set aside.
-async fn without_state(identity: &Identity, error: &StateError) -> anyhow::Result<Without> {
+async fn without_state(
+    identity: &Identity,
+    error: &StateError,
+    ending: &mut Ending,
+) -> anyhow::Result<Without> {
     let text = chain(error);
     tracing::error!("the state can not be opened: {text}");
     let aside = error.aside().map(Path::to_owned);
@@ -264,10 +270,7 @@ async fn without_state(identity: &Identity, error: &StateError) -> anyhow::Resul
     let ends = loop {
         // Both arms are cancel-safe, as above.
         tokio::select! {
-            ended = ending::asked() => {
-                ended.context("wait for a signal")?;
-                break Without::Ends;
-            }
+            _ = ending.asked() => break Without::Ends,
             Some(intent) = wanted.recv() => match (intent, &aside) {
                 (Intent::Restart, _) => ask(Request::Reboot).await,
                 (Intent::PowerOff, _) => ask(Request::PowerOff).await,
