@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ashlar_api::{JobId, NodeId, Timestamp};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::events::Events;
 use super::eyes::{Eyes, devices, physical};
@@ -18,6 +20,7 @@ use super::{Error, apply, drive, faults, library, reader};
 use crate::reconcile::progress::{Board, Progress};
 use crate::reconcile::{Domain, Pass, Waker};
 use crate::state::Store;
+use crate::state::schema::{Phase, PoolRecord};
 use crate::sys::block;
 use crate::sys::fs::{self, Unmount};
 
@@ -40,7 +43,12 @@ pub struct StorageDomain {
     /// Jobs of uploads whose progress was told.
     uploads: Vec<JobId>,
     since: BTreeMap<faults::Key, Timestamp>,
+    /// Wakes the domain while a pool is missing.
+    search: Option<JoinHandle<()>>,
 }
+
+/// How long until a missing pool is looked for again.
+const SEARCH: Duration = Duration::from_secs(5);
 
 impl StorageDomain {
     /// Begins to listen to the kernel. Needs a runtime.
@@ -65,12 +73,37 @@ impl StorageDomain {
             left: Vec::new(),
             uploads: Vec::new(),
             since: BTreeMap::new(),
+            search: None,
         }
+    }
+}
+
+impl StorageDomain {
+    /// A pool that should be there and is not: what was remembered of its drives may be what is wrong, so they are read
+    /// again, soon, and not only when the kernel tells of a change.
+    fn search(&mut self, desired: &Desired, observed: &Observed) {
+        if let Some(search) = self.search.take() {
+            search.abort();
+        }
+        let is_wanted = |pool: &PoolRecord| matches!(pool.phase, Phase::Preparing | Phase::Ready);
+        let mut wanted = desired.pools.iter().filter(|pool| is_wanted(pool));
+        if wanted.all(|pool| observed.groups_of(pool.id).next().is_some()) {
+            return;
+        }
+        self.events.note();
+        let waker = self.waker.clone();
+        self.search = Some(tokio::spawn(async move {
+            tokio::time::sleep(SEARCH).await;
+            waker.wake();
+        }));
     }
 }
 
 impl Drop for StorageDomain {
     fn drop(&mut self) {
+        if let Some(search) = self.search.take() {
+            search.abort();
+        }
         self.works.stop_all();
     }
 }
@@ -119,6 +152,7 @@ impl Domain for StorageDomain {
     }
 
     fn publish(&mut self, desired: &Desired, observed: &Observed, pass: &Pass) {
+        self.search(desired, observed);
         let stories = faults::faults(desired, observed, &pass.failures, self.node);
         let known = std::mem::take(&mut self.since);
         let mut faults = Vec::new();

@@ -198,7 +198,7 @@ impl Lvm {
         Lvm {
             is_empty: accepted.is_empty(),
             config: format!(
-                "devices{{use_devicesfile=0 dir=\"/dev\" scan=[\"/dev\"] obtain_device_list_from_udev=0 \
+                "devices{{use_devicesfile=0 dir=\"/dev\" scan=[\"/dev\"] obtain_device_list_from_udev=0 hints=\"none\" \
                  external_device_info_source=\"none\" scan_lvs=0 issue_discards=1 global_filter=[{}\"r|.*|\"]}} \
                  allocation{{thin_pool_zero=1}} backup{{backup=0 archive=0}} \
                  global{{event_activation=0 locking_dir=\"/run/lock/lvm\" use_lvmpolld=0 use_lvmlockd=0 \
