@@ -3,8 +3,9 @@
 //!
 //! It looks every five seconds, and at machines and jobs when they change. For
 //! faults it looks first when every domain has had a look, and the machine its
-//! drivers: what nobody has seen yet is not missing. A first look is a beginning and not a change: a supervisor that starts again
-//! must not tell of everything once more.
+//! drivers: what nobody has seen yet is not missing. A first look is a beginning
+//! and not a change: a supervisor that starts again must not tell of everything
+//! once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

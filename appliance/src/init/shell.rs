@@ -14,6 +14,7 @@ use std::process::Command;
 use nix::libc;
 
 use super::log;
+use crate::sys::proc::kernel_words;
 
 const WORD: &str = "ashlar.debug-shell=";
 /// Begins anew when somebody ends it.
@@ -21,7 +22,7 @@ const SHELL: &str = "while :; do /bin/sh -i; sleep 1; done";
 
 /// Starts the shell when the kernel's command line asks for one. Whoever reaps takes it.
 pub fn start() {
-    let words = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let words = kernel_words();
     let Some(terminal) = asked(&words) else {
         return;
     };
@@ -34,10 +35,8 @@ pub fn start() {
 }
 
 /// The terminal that is named; only a plain name below `/dev`.
-fn asked(words: &str) -> Option<&str> {
-    let terminal = words
-        .split_ascii_whitespace()
-        .find_map(|word| word.strip_prefix(WORD))?;
+fn asked(words: &[String]) -> Option<&str> {
+    let terminal = words.iter().find_map(|word| word.strip_prefix(WORD))?;
     let plain = terminal
         .chars()
         .all(|letter| letter.is_ascii_alphanumeric());
@@ -80,13 +79,14 @@ mod tests {
 
     #[test]
     fn only_a_named_terminal_gets_one() {
-        assert_eq!(asked("quiet ashlar.debug-shell=ttyS1 x"), Some("ttyS1"));
-        for words in [
+        let words = ["quiet", "ashlar.debug-shell=ttyS1", "x"].map(str::to_owned);
+        assert_eq!(asked(&words), Some("ttyS1"));
+        for word in [
             "quiet",
             "ashlar.debug-shell=",
             "ashlar.debug-shell=../etc/passwd",
         ] {
-            assert_eq!(asked(words), None, "{words}");
+            assert_eq!(asked(&[word.to_owned()]), None, "{word}");
         }
     }
 }

@@ -101,8 +101,9 @@ fn run(console: Console) -> anyhow::Result<()> {
 /// The kernel's log, when the kernel was started with [`LOG_TO_KERNEL`]: then what goes on here can be read from a
 /// serial line, in order with what the kernel says, though nobody has signed in and nothing is served.
 fn kernel_log() -> Option<Mutex<LineWriter<File>>> {
-    let words = std::fs::read_to_string("/proc/cmdline").ok()?;
-    let asked = words.split_ascii_whitespace().any(|w| w == LOG_TO_KERNEL);
+    let asked = sys::proc::kernel_words()
+        .iter()
+        .any(|word| word == LOG_TO_KERNEL);
     let log = asked.then(|| File::options().append(true).open("/dev/kmsg"))?;
     // One write is one record.
     log.ok().map(|log| Mutex::new(LineWriter::new(log)))

@@ -193,6 +193,12 @@ impl Process {
     }
 }
 
+/// The words of the kernel's command line; none when it can not be read.
+pub fn kernel_words() -> Vec<String> {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    line.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
