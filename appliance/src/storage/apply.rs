@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::events::Events;
 use super::fetch::fetch;
-use super::lvm::{Complete, Lvm, layout};
+use super::lvm::{Complete, Group, Lvm, layout};
 use super::plan::{Step, Subject};
 use super::qemu_img::{Filling, fill};
 use super::reader::open_device;
@@ -223,16 +223,20 @@ impl Hands<'_> {
         for drive in drives {
             held.push(patiently(|| async { erase::hold(drive) }).await?);
         }
-        for drive in erased {
-            patiently(|| erase::erase(drive)).await?;
-        }
         let group = volume_group(id);
         let lvm = Lvm::on(drives);
-        patiently(|| async { Ok(lvm.create_group(&group, id, drives).await?) }).await?;
-        let report = lvm.report().await?;
-        let made = report.groups.iter().find(|made| made.pool == Some(id));
-        let room = made.map(|made| made.free).unwrap_or_default();
-        create_thin(&lvm, &group, room).await
+        // An attempt that was made before and that the look missed is gone on with, never erased.
+        if group_of(&lvm, id).await?.is_none() {
+            for drive in erased {
+                patiently(|| erase::erase(drive)).await?;
+            }
+            patiently(|| async { Ok(lvm.create_group(&group, id, drives).await?) }).await?;
+        }
+        match group_of(&lvm, id).await? {
+            Some(made) if made.thin.is_some() => Ok(()),
+            Some(made) => create_thin(&lvm, &group, made.free).await,
+            None => Err(Error::GroupUnseen { group }),
+        }
     }
 
     async fn remove_group(&self, group: &str, partial: bool) -> Result<(), Error> {
@@ -321,6 +325,12 @@ impl Hands<'_> {
         self.works.start(Subject::Image(id), job, work);
         Ok(())
     }
+}
+
+/// The group of a pool, as LVM sees it now.
+async fn group_of(lvm: &Lvm, pool: PoolId) -> Result<Option<Group>, Error> {
+    let mut groups = lvm.report().await?.groups.into_iter();
+    Ok(groups.find(|group| group.pool == Some(pool)))
 }
 
 async fn create_thin(lvm: &Lvm, group: &str, room: Bytes) -> Result<(), Error> {

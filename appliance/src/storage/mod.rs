@@ -108,6 +108,12 @@ pub enum Error {
     /// A drive is too small for a pool.
     #[error("the drives have not enough room for a pool")]
     TooSmall,
+    /// LVM made a group and does not see it.
+    #[error("the volume group {group} was made and is not seen on its drives")]
+    GroupUnseen {
+        /// Its name.
+        group: String,
+    },
     /// What an earlier process left running could not be ended.
     #[error("cannot end what an earlier process left running")]
     Leftovers(#[source] CgroupError),

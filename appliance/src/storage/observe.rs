@@ -186,8 +186,14 @@ impl Observed {
         }
     }
 
-    /// Why a drive can not be used for a pool.
+    /// Why a drive can not be used for a pool now.
     pub fn problem(&self, drive: &Drive) -> Option<String> {
+        let holder = || Some(format!("{} of the kernel uses it", drive.holders.first()?));
+        self.unfit(drive).or_else(holder)
+    }
+
+    /// Why a drive can not be used for a pool, now or in a moment.
+    pub fn unfit(&self, drive: &Drive) -> Option<String> {
         if let Some(problem) = &drive.problem {
             return Some(problem.clone());
         }
@@ -198,11 +204,7 @@ impl Observed {
             .drives
             .iter()
             .find(|other| other.id == drive.id && other.name != drive.name);
-        if let Some(twin) = twin {
-            return Some(format!("{} says that it is the same drive", twin.name));
-        }
-        let holder = drive.holders.first()?;
-        Some(format!("{holder} of the kernel uses it"))
+        twin.map(|twin| format!("{} says that it is the same drive", twin.name))
     }
 }
 

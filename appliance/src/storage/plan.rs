@@ -277,8 +277,9 @@ impl<'a> Plan<'a> {
         if drive.system {
             return Err(format!("the node starts from the drive {name} (`{id}`)"));
         }
-        if let Some(problem) = observed.problem(drive) {
-            // What is built on a drive of a pool that is to be erased keeps it busy, too.
+        // A drive that is busy is left to the step, which waits: what keeps it may be gone in a moment, and may even be
+        // the group of this pool that the look has missed.
+        if let Some(problem) = observed.unfit(drive) {
             return Err(format!(
                 "the drive {name} (`{id}`) can not be used: {problem}"
             ));

@@ -4,6 +4,11 @@
 //! is zero; data without a known signature is still data ([`Content::Unknown`]). A disk with anything on it is
 //! taken only when a person names it.
 //!
+//! Where a disk is a physical volume of LVM, what lies beyond the front belongs to its volumes: a guest that puts a
+//! partition table on its disk writes the copy at the end, which can be the end of ours, and must not make the pool
+//! look like something else. The superblock of a RAID counts even there, when it says that it is in its place: the
+//! members of a RAID that holds a physical volume bear both marks, and are not to be used one by one.
+//!
 //! Why not blkid: it is a tool per disk and its cache lies after a drive was swapped. The few dozen bytes below
 //! are fixed by formats that will not change.
 
@@ -181,9 +186,11 @@ fn recognise(head: &[u8], tail: &[u8], tail_from: u64, vmfs: &[u8], size: u64) -
     };
 
     let fat = head.is(54, b"FAT1") || head.is(82, b"FAT32   ");
+    let lvm = |at: &usize| head.is(*at, b"LABELONE") && head.is(at + 24, b"LVM2 001");
+    let lvm = [0, 512, 1024, 1536].into_iter().find(lvm);
     if let Some(at) = [512, 4096].into_iter().find(|&at| head.is(at, b"EFI PART")) {
         add(Kind::Gpt, None, head.guid(at + 56));
-    } else if tail.ends_with_gpt() {
+    } else if lvm.is_none() && tail.ends_with_gpt() {
         // The first copy was overwritten; the second still says where the partitions are.
         add(Kind::Gpt, None, None);
     } else if head.is(510, &[0x55, 0xaa]) && !fat && head.has_dos_partitions() {
@@ -201,8 +208,7 @@ fn recognise(head: &[u8], tail: &[u8], tail_from: u64, vmfs: &[u8], size: u64) -
     if head.is(1024, &[0x10, 0x20, 0xf5, 0xf2]) {
         add(Kind::F2fs, None, head.uuid(1024 + 108));
     }
-    let lvm = |at: &usize| head.is(*at, b"LABELONE") && head.is(at + 24, b"LVM2 001");
-    if let Some(at) = [0, 512, 1024, 1536].into_iter().find(lvm) {
+    if let Some(at) = lvm {
         add(Kind::Lvm, None, head.text(at + 32, 32));
     }
     if head.is(0, b"LUKS\xba\xbe") {
@@ -239,7 +245,7 @@ fn recognise(head: &[u8], tail: &[u8], tail_from: u64, vmfs: &[u8], size: u64) -
     if head.is(0, b"bluestore block device\n") {
         add(Kind::Ceph, None, head.text(23, 36));
     }
-    if Bytes(vmfs).is(0, &[0x0d, 0xd0, 0x01, 0xc0]) {
+    if lvm.is_none() && Bytes(vmfs).is(0, &[0x0d, 0xd0, 0x01, 0xc0]) {
         add(Kind::Vmfs, None, None);
     }
     if head.is(3, b"NTFS    ") {
@@ -301,7 +307,12 @@ fn md(
     };
     // 1.0 sits in the last 8 to 12 KiB, aligned to 4 KiB; 0.90 in the last 64 to 128 KiB, aligned to 64 KiB.
     let in_tail = |offset: Option<u64>| usize::try_from(offset?.checked_sub(tail_from)?).ok();
-    let at_end = in_tail((size & !511).checked_sub(8192).map(|offset| offset & !4095));
+    let end = (size & !511).checked_sub(8192).map(|offset| offset & !4095);
+    // It names the sector that it is in; in the disk of a guest that is another one.
+    let at_end = in_tail(end).filter(|at| {
+        let sector = end.unwrap_or_default() / 512;
+        tail.is(at + 144, &sector.to_le_bytes())
+    });
     let at_old_end = in_tail((size & !65535).checked_sub(65536));
     version_1(head, 4096)
         .or_else(|| version_1(head, 0))
@@ -546,12 +557,26 @@ mod tests {
         );
         let raid: &[u8] = b"\xfc\x4e\x2b\xa9\x01\0\0\0";
         assert_eq!(seen(&[(4096, raid)]), [Kind::Md]);
-        assert_eq!(seen(&[(size - 8192, raid)]), [Kind::Md]);
+        let sector = ((size - 8192) / 512).to_le_bytes();
+        assert_eq!(
+            seen(&[(size - 8192, raid), (size - 8192 + 144, &sector)]),
+            [Kind::Md]
+        );
         assert_eq!(
             seen(&[(size - 65536, b"\xfc\x4e\x2b\xa9\0\0\0\0")]),
             [Kind::Md]
         );
         assert_eq!(seen(&[(size - 512, b"EFI PART")]), [Kind::Gpt]);
+        // The disk of a guest at the end of a physical volume; and a physical volume in a RAID, seen on its member.
+        let label: [(u64, &[u8]); 2] = [(512, b"LABELONE"), (536, b"LVM2 001")];
+        let with = |parts: &[(u64, &[u8])]| seen(&[&label[..], parts].concat());
+        assert_eq!(with(&[(size - 512, b"EFI PART")]), [Kind::Lvm]);
+        assert_eq!(with(&[(1 << 20, b"\x0d\xd0\x01\xc0")]), [Kind::Lvm]);
+        assert_eq!(with(&[(size - 8192, raid)]), [Kind::Lvm]);
+        assert_eq!(
+            with(&[(size - 8192, raid), (size - 8192 + 144, &sector)]),
+            [Kind::Lvm, Kind::Md]
+        );
         // A CD image that also boots as a disk shows both.
         let entry: &[u8] = b"\x80\0\x01\0\x17\0\0\0\0\0\0\0\0\x10\0\0";
         assert_eq!(

@@ -253,6 +253,7 @@ impl Lvm {
         let tool = self
             .tool("vgcreate")
             .args(["--setautoactivation", "n", "--physicalextentsize", "4m"])
+            .args(["--pvmetadatacopies", "2"])
             .args(["--addtag", LVM_TAG])
             .arg("--addtag")
             .arg(format!("{POOL_TAG}{pool}"))

@@ -78,6 +78,12 @@ fn name_of_library(machine: &Observed) -> Option<String> {
     Some(group.to_string_lossy().into_owned())
 }
 
+/// Something outside of the model keeps one of the drives.
+fn is_busy(machine: &Observed, drives: &[PathBuf]) -> bool {
+    let mut named = machine.drives.iter().filter(|d| drives.contains(&d.path));
+    named.any(|drive| !drive.holders.is_empty())
+}
+
 /// Does a step; panics where it could not be done.
 pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
     match step {
@@ -135,6 +141,11 @@ pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
                     drive.content = Content::Blank;
                 }
             }
+        }
+        Step::CreatePool { id, drives, .. } if is_busy(machine, &drives) => {
+            let message = "busy".to_owned();
+            let outcome = Outcome::Failed { message };
+            apply(Step::SettlePool { id, outcome }, desired, machine);
         }
         Step::CreatePool { id, drives, erase } => {
             let mut pools = desired.pools.iter();

@@ -124,9 +124,10 @@ prop_compose! {
 }
 prop_compose! {
     fn a_drive(name: &'static str)(content in prop::sample::select(vec![json!("blank"), json!("lvm"), json!({"data": "x"})]),
-        system in prop::bool::weighted(0.1), problem in prop::option::weighted(0.1, Just("broken"))) -> Value {
+        system in prop::bool::weighted(0.1), problem in prop::option::weighted(0.1, Just("broken")), is_busy in prop::bool::weighted(0.1)) -> Value {
+        let holders = if is_busy { vec!["md0"] } else { Vec::new() };
         json!({"id": name, "name": name, "path": format!("/dev/{name}"), "model": "", "serial": "", "bus": "", "size": Bytes::gib(100),
-            "media": "ssd", "system": system, "content": content, "holders": [], "problem": problem})
+            "media": "ssd", "system": system, "content": content, "holders": holders, "problem": problem})
     }
 }
 prop_compose! {
