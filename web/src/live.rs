@@ -97,6 +97,8 @@ pub struct Live {
     pub stream: RwSignal<Stream>,
     /// Version of the appliance as the stream says; changes when it is updated.
     pub version: RwSignal<String>,
+    /// Taken once: what the stream calls later runs outside of every component, where nothing can be asked for.
+    clock: Clock,
     heard: StoredValue<i64>,
     instance: StoredValue<String>,
     source: StoredValue<Option<Source>, LocalStorage>,
@@ -139,6 +141,7 @@ impl Live {
             events: RwSignal::new(None),
             stream: RwSignal::new(Stream::Opening),
             version: RwSignal::default(),
+            clock: Clock::get(),
             heard: StoredValue::new(crate::time::now().as_second()),
             instance: StoredValue::default(),
             source: StoredValue::new_local(None),
@@ -171,10 +174,9 @@ impl Live {
 
     /// Reads the site again.
     pub fn read_site(self) {
-        let clock = Clock::get();
         spawn_local(async move {
             if let Ok(site) = client::get::<Site>(endpoint::SITE).await {
-                clock.set_zone(if site.spec.time_zone.is_empty() {
+                self.clock.set_zone(if site.spec.time_zone.is_empty() {
                     "UTC"
                 } else {
                     &site.spec.time_zone

@@ -18,11 +18,12 @@ mod pages;
 mod session;
 mod shell;
 mod time;
+mod trouble;
 mod upload;
 mod words;
 
 fn main() {
-    console_error_panic_hook::set_once();
+    trouble::watch();
     if let Some(splash) = leptos::prelude::document().get_element_by_id("splash") {
         splash.remove();
     }

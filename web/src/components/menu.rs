@@ -4,6 +4,7 @@
 
 use leptos::ev;
 use leptos::prelude::*;
+use leptos_router::components::A;
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlElement, Node};
 
@@ -230,10 +231,24 @@ pub fn Panel(
     view! { <Drop opener=Opener::Icon(icon) label dot panel=true on_open children /> }
 }
 
-/// Closes the menu or panel around the component that calls it.
-pub fn close_menu() {
-    if let Some(Closer(open)) = use_context() {
-        open.set(false);
+/// A link in a panel, which closes it.
+#[component]
+pub fn PanelLink(
+    /// Where it leads.
+    href: &'static str,
+    /// The words.
+    words: &'static str,
+) -> impl IntoView {
+    let closer = use_context::<Closer>();
+    let close = move |_| {
+        if let Some(Closer(open)) = closer {
+            open.set(false);
+        }
+    };
+    view! {
+        <A href=href attr:class="link" on:click=close>
+            {words}
+        </A>
     }
 }
 

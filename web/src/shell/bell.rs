@@ -3,9 +3,8 @@
 
 use ashlar_api::event::Severity;
 use leptos::prelude::*;
-use leptos_router::components::A;
 
-use crate::components::menu::close_menu;
+use crate::components::menu::PanelLink;
 use crate::components::{Icon, Panel, Tone};
 use crate::live::Live;
 use crate::time::Clock;
@@ -60,9 +59,7 @@ pub fn Bell() -> impl IntoView {
     view! {
         <Panel label="Notifications" icon=Icon::Bell dot on_open=Callback::new(open)>
             <div class="panel-head">
-                "Notifications" <A href="/health" attr:class="link" on:click=|_| close_menu()>
-                    "Health and history"
-                </A>
+                "Notifications" <PanelLink href="/health" words="Health and history" />
             </div>
             {move || {
                 live.faults

@@ -4,10 +4,9 @@ use ashlar_api::endpoint;
 use ashlar_api::job::Job;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use leptos_router::components::A;
 
 use crate::client;
-use crate::components::menu::close_menu;
+use crate::components::menu::PanelLink;
 use crate::components::{Button, Icon, Panel, Progress, Toasts, Tone};
 use crate::format;
 use crate::live::Live;
@@ -36,9 +35,7 @@ pub fn Jobs() -> impl IntoView {
     view! {
         <Panel label icon=Icon::Jobs dot>
             <div class="panel-head">
-                "Jobs" <A href="/jobs" attr:class="link" on:click=|_| close_menu()>
-                    "All jobs"
-                </A>
+                "Jobs" <PanelLink href="/jobs" words="All jobs" />
             </div>
             {move || {
                 let (finished, running): (Vec<Job>, Vec<Job>) = live

@@ -114,6 +114,7 @@ fn Row(session: Session) -> impl IntoView {
 
 #[component]
 fn OwnPassword() -> impl IntoView {
+    let live = Live::get();
     let sessions = Sessions::get();
     let toasts = Toasts::get();
     let current = RwSignal::new(String::new());
@@ -148,7 +149,7 @@ fn OwnPassword() -> impl IntoView {
                 field.set(String::new());
             }
             toasts.done("The password is changed; other sessions of yours have ended");
-            Live::get().sessions.touch("*");
+            live.sessions.touch("*");
         });
     };
     view! {

@@ -81,8 +81,9 @@ fn Fields(site: Site) -> impl IntoView {
             live.read_site();
         });
     };
+    let sessions = Sessions::get();
     let barred = Signal::derive(move || {
-        if !Sessions::get().may(Role::Administrator) {
+        if !sessions.may(Role::Administrator) {
             "Your role does not allow it".to_owned()
         } else if !dirty.get() {
             "Nothing was changed".to_owned()

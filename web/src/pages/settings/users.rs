@@ -31,9 +31,10 @@ pub fn roles() -> Vec<Choice> {
 #[component]
 pub fn Users() -> impl IntoView {
     let live = Live::get();
+    let sessions = Sessions::get();
     let adding = address::flag("do", "user");
-    let barred = Signal::derive(|| {
-        if Sessions::get().may(Role::Administrator) {
+    let barred = Signal::derive(move || {
+        if sessions.may(Role::Administrator) {
             String::new()
         } else {
             "Your role does not allow it".to_owned()
@@ -94,8 +95,9 @@ fn Row(key: String, barred: Signal<String>) -> impl IntoView {
     let deleting = RwSignal::new(false);
     let work = Work::new();
     let name = Signal::derive(move || user.with(|user| user.spec.name.to_string()));
+    let sessions = Sessions::get();
     let own = Memo::new(move |_| {
-        Sessions::get()
+        sessions
             .current()
             .is_some_and(|session| user.with(|user| user.id == session.user_id))
     });

@@ -49,8 +49,9 @@ impl Actions {
 
 /// Why an act can not be done now; empty when it can.
 fn barred(vm: Memo<Vm>, action: VmAction) -> Signal<String> {
+    let sessions = Sessions::get();
     Signal::derive(move || {
-        if !Sessions::get().may(Role::Operator) {
+        if !sessions.may(Role::Operator) {
             return "Your role does not allow it".to_owned();
         }
         let (phase, deleting) = vm.with(|vm| (vm.status.phase, vm.deleting));
@@ -93,8 +94,9 @@ pub fn VmMenu(
     let navigate = use_navigate();
     let asking = RwSignal::new(None);
     let deleting = RwSignal::new(false);
+    let sessions = Sessions::get();
     let may_delete = Signal::derive(move || {
-        if !Sessions::get().may(Role::Administrator) {
+        if !sessions.may(Role::Administrator) {
             "Your role does not allow it".to_owned()
         } else if vm.with(|vm| vm.spec.protected) {
             "It is protected: allow deleting in its settings first".to_owned()
