@@ -35,11 +35,11 @@ else
 	$(CARGO) test --package ashlar-tests --no-fail-fast -- --test-threads $(MACHINES)
 endif
 
-## 50 kills of the supervisor, and schemathesis over the whole API: long, and not passed whole yet.
+## 50 kills of the supervisor, and schemathesis over the whole API: long.
 test-long:
 	@image/setup.sh test
 	@$(CARGO) image build
-	$(CARGO) test --package ashlar-tests --test supervisor --test schemathesis -- --test-threads 1
+	ASHLAR_KILLS=50 $(CARGO) test --package ashlar-tests --test supervisor --test schemathesis -- --test-threads 1
 
 ## Looks and never writes: format, lints, layers, licences.
 check:

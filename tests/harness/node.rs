@@ -16,6 +16,8 @@ use crate::wait;
 /// How long a boot may take before a test gives up; emulation on a busy machine is slow.
 pub const BOOT: Duration = Duration::from_secs(240);
 const GIB: u64 = 1 << 30;
+/// What a kernel says before it ends.
+const PANIC: &str = "Kernel panic - not syncing";
 
 /// A machine with one data disk of 12 GiB and one network card, named after the test.
 pub fn options(name: &str) -> RunOptions {
@@ -273,6 +275,11 @@ impl Drop for Node {
                 "the machine {} went off by itself; QEMU said: {said}",
                 self.name
             );
+        }
+        // It starts again by itself, and what a test then misses says nothing of why.
+        let screen = self.screen();
+        for line in screen.lines().filter(|line| line.contains(PANIC)) {
+            eprintln!("the kernel of {} ended: {line}", self.name);
         }
         let _ = self.machine.kill();
     }
