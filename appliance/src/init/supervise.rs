@@ -24,6 +24,9 @@ const PROGRAM: &str = "/usr/bin/ashlar";
 /// Guests are killed for memory before it, and it before nothing else.
 const OOM_SCORE: i32 = -900;
 const DESCRIPTORS: u64 = 65536;
+/// By itself the C library takes the first large block that is freed, that of a password's hash, for a sign that there
+/// will be more, and from then on keeps tens of MiB; it also keeps a heap for each thread (mallopt(3)).
+const MALLOC: &str = "glibc.malloc.arena_max=2:glibc.malloc.mmap_threshold=262144:glibc.malloc.trim_threshold=524288";
 
 /// After running this long it counts as healthy.
 const HEALTHY: Duration = Duration::from_secs(60);
@@ -182,6 +185,7 @@ impl Supervised {
 fn start() -> Result<Child, ChildError> {
     let mut launch = Launch::new(PROGRAM)
         .arg("supervisor")
+        .env("GLIBC_TUNABLES", MALLOC)
         .log(LOG)
         .oom_score_adj(OOM_SCORE)
         .limit(Resource::RLIMIT_NOFILE, DESCRIPTORS)

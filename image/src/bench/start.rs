@@ -45,13 +45,16 @@ pub fn start(subject: &mut Subject) -> Result<Vec<Figure>> {
     let log = format!("/run/ashlar/vm/{}/serial.log", id(&vm)?);
     let began = Instant::now();
     subject.api.act(&format!("{path}/start"))?;
-    first_word(&mut shell, &log)?;
+    let spoke = first_word(&mut shell, &log);
     let ours = began.elapsed();
 
     let vm = ready(subject, &path, |vm| vm["status"]["pid"].is_u64())?;
-    let by_hand = by_hand(&mut shell, &vm["status"]["pid"])?;
+    let by_hand = by_hand(&mut shell, &vm["status"]["pid"]);
+    // Before anything else: a guest without a root file system keeps its processor busy.
     subject.api.act(&format!("{path}/stop"))?;
     ready(subject, &path, |vm| vm["status"]["phase"] == "stopped")?;
+    spoke?;
+    let by_hand = by_hand?;
 
     let began = Instant::now();
     shell.run(&by_hand, COMMAND)?;
@@ -184,6 +187,8 @@ fn by_hand(shell: &mut Shell, pid: &Value) -> Result<String> {
     let pid = pid.as_u64().context("the machine has no process")?;
     let words = shell.run(&format!("tr '\\0' '\\n' < /proc/{pid}/cmdline"), COMMAND)?;
     let words: Vec<&str> = words.lines().map(str::trim_end).collect();
+    let sets = sets(&words)?;
+    let open = open_files(shell, pid, &sets)?;
     shell.run("mkdir -p /tmp/plain", COMMAND)?;
     let mut line = String::new();
     let mut skip = false;
@@ -199,10 +204,43 @@ fn by_hand(shell: &mut Shell, pid: &Value) -> Result<String> {
             Some(rest) => socket(rest)?,
             None => word.to_owned(),
         };
-        let word = named(shell, pid, word)?;
+        let word = named(shell, pid, &open, word)?;
         line.push_str(&format!("'{word}' "));
     }
     Ok(format!("{line} > /tmp/plain/qemu.log 2>&1 &"))
+}
+
+/// The numbers of what was handed over open, in order, which are those of the sets, too.
+fn sets(words: &[&str]) -> Result<Vec<u64>> {
+    let values = words.windows(2).filter(|pair| pair[0] == "-add-fd");
+    let numbers = values.map(|pair| {
+        let number = pair[1]
+            .split_once("set=")
+            .and_then(|(_, set)| set.parse().ok());
+        number.with_context(|| format!("a set without a number: {}", pair[1]))
+    });
+    numbers.collect()
+}
+
+/// Under which number QEMU has each set open. It copies them all, one after the other, to the lowest numbers that are
+/// free, before it opens any other file, and closes the originals.
+fn open_files(shell: &mut Shell, pid: u64, sets: &[u64]) -> Result<Vec<(u64, u64)>> {
+    let from = sets.iter().max().map_or(3, |highest| highest + 1);
+    let list = format!(
+        "for n in $(seq {from} 255); do f=/proc/{pid}/fd/$n; if [ -f $f ] || [ -b $f ]; then echo $n; fi; done"
+    );
+    let said = shell.run(&list, COMMAND)?;
+    let open: Vec<u64> = said
+        .lines()
+        .filter_map(|line| line.trim().parse().ok())
+        .collect();
+    ensure!(
+        open.len() >= sets.len(),
+        "of {} sets only {} files are seen",
+        sets.len(),
+        open.len()
+    );
+    Ok(sets.iter().copied().zip(open).collect())
 }
 
 /// A socket that it opens itself. What goes on the serial line is kept in a file, as ours is.
@@ -220,20 +258,23 @@ fn socket(rest: &str) -> Result<String> {
 }
 
 /// Puts a path for each `/dev/fdset/<number>`: a node for the same device, or a copy of the same file.
-fn named(shell: &mut Shell, pid: u64, word: String) -> Result<String> {
+fn named(shell: &mut Shell, pid: u64, open: &[(u64, u64)], word: String) -> Result<String> {
     const SET: &str = "/dev/fdset/";
     let Some((before, rest)) = word.split_once(SET) else {
         return Ok(word);
     };
     let digits = rest.chars().take_while(char::is_ascii_digit).count();
     let (number, after) = rest.split_at(digits);
-    let (open, path) = (
-        format!("/proc/{pid}/fd/{number}"),
-        format!("/tmp/plain/{number}"),
-    );
+    let set: u64 = number
+        .parse()
+        .with_context(|| format!("a set without a number: {word}"))?;
+    let known = open.iter().find(|(other, _)| *other == set);
+    let (_, fd) = known.with_context(|| format!("the set {set} was not handed over"))?;
+    let (open, path) = (format!("/proc/{pid}/fd/{fd}"), format!("/tmp/plain/{set}"));
     shell.run(
         &format!(
-            "if [ -b {open} ]; then mknod {path} b $(stat -L -c '0x%t 0x%T' {open}); else cp {open} {path}; fi"
+            "if [ -b {open} ]; then set -- $(stat -L -c '%t %T' {open}); mknod {path} b $((0x$1)) $((0x$2)); \
+             else cp {open} {path}; fi"
         ),
         COMMAND,
     )?;
@@ -243,6 +284,13 @@ fn named(shell: &mut Shell, pid: u64, word: String) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_what_was_handed_over() {
+        let words = ["-S", "-add-fd", "fd=3,set=3", "-add-fd", "fd=10,set=10"];
+        assert_eq!(sets(&words).unwrap(), [3, 10]);
+        assert!(sets(&["-add-fd", "fd=3"]).is_err());
+    }
 
     #[test]
     fn sockets_get_paths() {

@@ -1,5 +1,6 @@
 //! The API as a client sees it: over TLS, on real sockets, with a real state.
 
+mod figures;
 mod machine;
 mod nonsense;
 mod servers;
