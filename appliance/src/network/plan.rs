@@ -104,7 +104,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
     }
     set(&want, observed, FORWARD.to_owned(), true, &mut steps);
     links(&want, observed, &mut steps);
-    ports(&want, observed, &mut steps);
+    ports(&want, observed, &gone, &mut steps);
     addresses(&want, observed, &gone, &mut steps);
     if observed.resolv_conf.as_ref() != Some(&want.resolv_conf) {
         steps.push(Step::WriteResolvConf(want.resolv_conf.clone()));
@@ -139,6 +139,14 @@ fn is_running(service: &Service, observed: &Observed) -> bool {
 /// What is removed from links that stay, for the steps that add.
 struct Gone {
     addresses: BTreeSet<(String, Ipv4Net)>,
+}
+
+impl Gone {
+    /// Whether a route goes, too: with an address the kernel removes the routes that leave with it.
+    fn takes(&self, route: &Route) -> bool {
+        let mut addresses = self.addresses.iter();
+        addresses.any(|(link, net)| *link == route.link && Some(net.addr()) == route.source)
+    }
 }
 
 fn remove(want: &Want<'_>, observed: &Observed, steps: &mut Vec<Step>) -> Gone {
@@ -250,7 +258,7 @@ fn links(want: &Want<'_>, observed: &Observed, steps: &mut Vec<Step>) {
 }
 
 /// Puts the uplink into the bridge, with what others gave it: the bridge answers from now on.
-fn ports(want: &Want<'_>, observed: &Observed, steps: &mut Vec<Step>) {
+fn ports(want: &Want<'_>, observed: &Observed, gone: &Gone, steps: &mut Vec<Step>) {
     let Some(uplink) = want.uplink.link() else {
         release(None, observed, steps);
         return;
@@ -259,9 +267,18 @@ fn ports(want: &Want<'_>, observed: &Observed, steps: &mut Vec<Step>) {
     if uplink.master.as_deref() != Some(MANAGEMENT_BRIDGE) {
         steps.push(Step::EnslaveLink(uplink.name.clone()));
     }
-    let on_bridge = |net: Ipv4Net| observed.ipv4(MANAGEMENT_BRIDGE).any(|(n, _)| n == net);
+    // One of ours from before, that goes in this pass, is no reason not to move the same one.
+    let removed = |net: Ipv4Net| {
+        let key = (MANAGEMENT_BRIDGE.to_owned(), net);
+        gone.addresses.contains(&key)
+    };
+    let on_bridge: Vec<Ipv4Net> = observed
+        .ipv4(MANAGEMENT_BRIDGE)
+        .map(|(net, _)| net)
+        .filter(|net| !removed(*net))
+        .collect();
     for (net, address) in observed.ipv4(&uplink.name) {
-        if want.ipv4.is_none() && !address.ours && !on_bridge(net) {
+        if want.ipv4.is_none() && !address.ours && !on_bridge.contains(&net) {
             steps.push(Step::AddAddress(Address {
                 link: MANAGEMENT_BRIDGE.to_owned(),
                 ..address.clone()
@@ -283,7 +300,8 @@ fn ports(want: &Want<'_>, observed: &Observed, steps: &mut Vec<Step>) {
                 .any(|(net, _)| net.addr() == source)
         };
         let movable = !route.ours && route.source.is_none_or(leaves_with);
-        if want.ipv4.is_none() && movable && !observed.routes.contains(&moved) {
+        let stays = observed.routes.contains(&moved) && !gone.takes(&moved);
+        if want.ipv4.is_none() && movable && !stays {
             steps.push(Step::AddRoute(moved));
         }
     }
@@ -309,12 +327,7 @@ fn addresses(want: &Want<'_>, observed: &Observed, gone: &Gone, steps: &mut Vec<
         }
     }
     for route in &want.routes {
-        // With an address the kernel also removes the routes that leave with it.
-        let lost = gone
-            .addresses
-            .iter()
-            .any(|(link, net)| *link == route.link && Some(net.addr()) == route.source);
-        if lost || !observed.routes.contains(route) {
+        if gone.takes(route) || !observed.routes.contains(route) {
             steps.push(Step::AddRoute(route.clone()));
         }
     }
