@@ -14,10 +14,9 @@ use crate::root::os_release;
 use crate::tool::Tool;
 
 /// The kernel's command line. The last console is /dev/console: the serial line, where it is seen without a screen.
-/// A kernel that panics starts again: with boot counting that is what brings the older slot back. Huge pages go to who
-/// asks for them, that is to guests; given to everybody they make small programs large.
-pub const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=10 oops=panic \
-     transparent_hugepage=madvise";
+/// A kernel that panics starts again: with boot counting that is what brings the older slot back.
+pub const COMMAND_LINE: &str =
+    "console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=10 oops=panic";
 
 const PAGE: u64 = 4096;
 
