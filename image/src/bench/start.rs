@@ -207,7 +207,7 @@ fn by_hand(shell: &mut Shell, pid: &Value) -> Result<String> {
         let word = named(shell, pid, &open, word)?;
         line.push_str(&format!("'{word}' "));
     }
-    Ok(format!("{line} > /tmp/plain/qemu.log 2>&1 &"))
+    Ok(format!("{line} < /dev/null > /tmp/plain/qemu.log 2>&1 &"))
 }
 
 /// The numbers of what was handed over open, in order, which are those of the sets, too.
