@@ -225,8 +225,13 @@ impl Hands<'_> {
         }
         let group = volume_group(id);
         let lvm = Lvm::on(drives);
-        // An attempt that was made before and that the look missed is gone on with, never erased.
-        if group_of(&lvm, id).await?.is_none() {
+        // An attempt that was made before and that the look missed is gone on with, never erased. What is there of
+        // others may be damaged so that LVM can not report it; whoever named the drives wants it gone.
+        let earlier = group_of(&lvm, id).await.unwrap_or_else(|error| {
+            tracing::info!("look for the group on its drives: {}", chain(&error));
+            None
+        });
+        if earlier.is_none() {
             for drive in erased {
                 patiently(|| erase::erase(drive)).await?;
             }
