@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use ashlar_image::place::Place;
 
-pub use node::{NO_KVM, Node, calm, options};
+pub use node::{Node, calm, options};
 
 /// Cargo's target directory.
 pub fn target() -> PathBuf {

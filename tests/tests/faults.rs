@@ -21,12 +21,14 @@ use ashlar_api::vm::{Vm, VmPhase};
 use ashlar_image::qemu::{DataDisk, Nic, RunOptions};
 use ashlar_tests::api::Api;
 use ashlar_tests::disk::{self, State};
-use ashlar_tests::{NO_KVM, Node, node, options, vm, wait};
+use ashlar_tests::{Node, node, options, vm, wait};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 const GIB: u64 = 1 << 30;
+/// A processor without hardware virtualisation.
+const NO_KVM: &str = "qemu64,-svm";
 /// Orderly ends wait for guests and flush; emulated ones slowly.
 const OFF: Duration = Duration::from_secs(240);
 /// One machine at a time: the hosts of these tests have two processors.
