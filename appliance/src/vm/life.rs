@@ -87,7 +87,7 @@ pub struct Obstacle {
 /// What the guest of a running process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guest {
-    /// It has not begun.
+    /// It has not begun, at all or since a reset while it was held.
     Loaded,
     /// It runs.
     Running,
@@ -420,10 +420,9 @@ impl Life {
         let reset = wish.resets > self.resets;
         match (goal, up.guest) {
             (Goal::Cut, _) | (_, Off) => Next::act(Action::Quit),
-            (Goal::End, Loaded) if !up.ran => Next::act(Action::Quit),
-            // It can not hear the button any more.
-            (Goal::End, Crashed) => Next::act(Action::Quit),
-            (Goal::End, Loaded | Held | NoRoom) => Next::act(Action::Resume),
+            // It has not begun, at all or since its reset, or can not hear the button any more.
+            (Goal::End, Loaded | Crashed) => Next::act(Action::Quit),
+            (Goal::End, Held | NoRoom) => Next::act(Action::Resume),
             (Goal::End, Running) => match up.asked {
                 None => Next::act(Action::Ask),
                 Some((first, last, times)) => {

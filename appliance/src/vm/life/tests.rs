@@ -24,7 +24,6 @@ struct World {
 
 struct Process {
     guest: Guest,
-    ran: bool,
     off_at: Option<Instant>,
 }
 
@@ -106,7 +105,7 @@ impl World {
     fn may_cut(&self) -> bool {
         let ends = self.wish.node_ends.is_some_and(|at| self.now >= at);
         let dead = self.process.as_ref().is_some_and(|process| {
-            !process.ran || matches!(process.guest, Guest::Off | Guest::Crashed)
+            matches!(process.guest, Guest::Loaded | Guest::Off | Guest::Crashed)
         });
         self.wish.want == Want::Cut || self.wish.deleting || ends || dead
     }
@@ -127,7 +126,6 @@ impl World {
                     Start::Works => {
                         self.process = Some(Process {
                             guest: Guest::Loaded,
-                            ran: false,
                             off_at: None,
                         });
                         self.starts += 1;
@@ -151,7 +149,6 @@ impl World {
         match action {
             Action::Resume => {
                 process.guest = Guest::Running;
-                process.ran = true;
                 self.see(Event::Done(action));
             }
             Action::Pause => {
@@ -341,6 +338,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn what_is_wanted_comes_to_be(ops in ops(), last in 0u8..6) {
         let mut world = World::new();
@@ -415,6 +413,25 @@ fn restarts_and_resets_happen_once_each() {
     world.run(300);
     assert_eq!((world.starts, world.resets), (2, 1));
     assert_eq!(world.phase(), VmPhase::Running);
+}
+
+#[test]
+fn a_guest_that_was_reset_while_held_has_nothing_to_shut_down() {
+    for adopted in [false, true] {
+        let mut world = running(RunPolicy::Always);
+        world.apply(Op::Want(Want::Paused));
+        world.run(1);
+        world.apply(Op::Reset);
+        world.run(1);
+        if adopted {
+            world.adopt();
+        }
+        world.reacts = false;
+        world.apply(Op::Want(Want::Off));
+        world.run(10);
+        assert_eq!((world.starts, world.resets), (1, 1));
+        assert_eq!(world.phase(), VmPhase::Stopped);
+    }
 }
 
 #[test]
