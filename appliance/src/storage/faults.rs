@@ -37,7 +37,7 @@ pub fn faults(
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
     for pool in desired.pools.iter().filter(|p| p.phase == Phase::Ready) {
-        of_pool(pool, desired, observed, &mut faults);
+        of_pool(pool, desired, observed, failures, &mut faults);
     }
     of_volumes(desired, observed, &mut faults);
     of_images(desired, observed, &mut faults);
@@ -181,7 +181,13 @@ impl Story<'_> {
     }
 }
 
-fn of_pool(pool: &PoolRecord, desired: &Desired, observed: &Observed, faults: &mut Vec<Fault>) {
+fn of_pool(
+    pool: &PoolRecord,
+    desired: &Desired,
+    observed: &Observed,
+    failures: &[String],
+    faults: &mut Vec<Fault>,
+) {
     let name = &pool.spec.name;
     let id = pool.id.to_string();
     let mut tell = |story: Story<'_>| {
@@ -262,8 +268,10 @@ fn of_pool(pool: &PoolRecord, desired: &Desired, observed: &Observed, faults: &m
         .library()
         .is_some_and(|library| library.id == pool.id);
     let usable = group.thin.as_ref().is_some_and(|thin| thin.active);
+    // While nothing has failed it is being made or mounted.
     if is_library
         && usable
+        && !failures.is_empty()
         && group.volume(LIBRARY).is_some()
         && observed.usable_library(desired).is_none()
     {
