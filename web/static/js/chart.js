@@ -7,8 +7,9 @@
 // Colours are names of CSS variables, so a change of theme only redraws.
 import uPlot from "uplot";
 
-// Seconds shown while there is no value.
+// Seconds shown while there is no value, and at least: around a single value uPlot shows years.
 const EMPTY = 3600;
+const LEAST = 120;
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 function amount(value) {
@@ -160,7 +161,7 @@ class Chart extends HTMLElement {
         points: { size: 7 },
       },
       scales: {
-        x: { time: true },
+        x: { time: true, range: (_plot, first, last) => [Math.min(first, last - LEAST), last] },
         y: { range: (_plot, _low, high) => (unit === "share" ? [0, Math.max(0.1, Math.min(1, Math.ceil(high * 11) / 10))] : [0, Math.max(high * 1.15, 1024)]) },
       },
       axes: [
@@ -193,7 +194,8 @@ class Chart extends HTMLElement {
           stroke: colors[index],
           width: 1.7,
           fill: one.fill ? grounds[index] : undefined,
-          points: { show: false },
+          // A line of one value is seen as a point.
+          points: { show: (plot) => plot.data[0].length === 1, size: 5 },
           spanGaps: false,
         })),
       ],
