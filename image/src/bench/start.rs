@@ -17,7 +17,7 @@ use crate::tool::Tool;
 use crate::{base, uki};
 
 /// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(200);
 const COMMAND: Duration = Duration::from_secs(30);
 /// The kernel's first line.
@@ -58,9 +58,13 @@ pub fn start(subject: &mut Subject) -> Result<Vec<Figure>> {
 
     let began = Instant::now();
     shell.run(&by_hand, COMMAND)?;
-    first_word(&mut shell, "/tmp/plain/serial.log")?;
+    let spoke = first_word(&mut shell, "/tmp/plain/serial.log");
     let plain = began.elapsed();
-    shell.run("kill %1; wait; rm -r /tmp/plain", COMMAND)?;
+    let said = shell.run(
+        "kill %1; wait; tail -n 5 /tmp/plain/qemu.log /tmp/plain/serial.log; rm -r /tmp/plain",
+        COMMAND,
+    )?;
+    spoke.with_context(|| format!("QEMU by hand said: {said}"))?;
     Ok(vec![
         figure(
             "create a machine from an image",
@@ -205,7 +209,8 @@ fn by_hand(shell: &mut Shell, pid: &Value) -> Result<String> {
             None => word.to_owned(),
         };
         let word = named(shell, pid, &open, word)?;
-        line.push_str(&format!("'{word}' "));
+        // A word a line: a terminal takes lines of 4096 bytes and drops the rest of longer ones (termios(3)).
+        line.push_str(&format!("'{word}' \\\n"));
     }
     Ok(format!("{line} < /dev/null > /tmp/plain/qemu.log 2>&1 &"))
 }
