@@ -2,10 +2,14 @@
 //!
 //! The appliance says three lines on the serial line (`Console:`, `Certificate:`, `Claim code:`). The serial log carries
 //! no times, so the moments are those at which the watcher saw a line; it looks ten times a second.
+//!
+//! The API is asked anew while older questions still wait: what is sent to a machine that has no address yet is lost,
+//! and only sent again after seconds.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +18,8 @@ use crate::api::Appliance;
 use crate::qemu::Machine;
 
 const LOOK: Duration = Duration::from_millis(100);
+/// How often the API is asked.
+const ASK: Duration = Duration::from_millis(300);
 
 /// What the machine said about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +69,8 @@ pub struct Watch {
     log: PathBuf,
     read: u64,
     rest: Vec<u8>,
-    api: Appliance,
+    api: Arc<Appliance>,
+    answered: Arc<OnceLock<Duration>>,
     /// What was said so far.
     pub facts: Facts,
     /// When what was seen.
@@ -78,7 +85,8 @@ impl Watch {
             log: machine.record().serial_log.clone(),
             read: 0,
             rest: Vec::new(),
-            api: Appliance::new(machine.record().https_port)?,
+            api: Arc::new(Appliance::new(machine.record().https_port)?),
+            answered: Arc::default(),
             facts: Facts::default(),
             moments: Moments::default(),
         })
@@ -99,11 +107,10 @@ impl Watch {
                 look(&line);
             }
             let kernel = self.moments.kernel.is_some();
-            if self.moments.api.is_none() && kernel && asked.elapsed() >= LOOK {
+            self.moments.api = self.answered.get().copied();
+            if self.moments.api.is_none() && kernel && asked.elapsed() >= ASK {
                 asked = Instant::now();
-                if self.api.health().is_ok() {
-                    self.moments.api = Some(self.started.elapsed());
-                }
+                self.ask();
             }
             let seen = self.facts.claim_code.is_some() || self.facts.console.is_some();
             if self.moments.api.is_some() && seen {
@@ -127,6 +134,17 @@ impl Watch {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Asks the API, and notes when it first answers.
+    fn ask(&self) {
+        let (api, answered) = (self.api.clone(), self.answered.clone());
+        let started = self.started;
+        std::thread::spawn(move || {
+            if api.health().is_ok() {
+                answered.get_or_init(|| started.elapsed());
+            }
+        });
     }
 
     /// The whole lines that came since the last look.

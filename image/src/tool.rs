@@ -23,7 +23,11 @@ pub struct Tool {
 impl Tool {
     /// Names the program; its messages will be in the C locale.
     pub fn new(name: &str) -> Self {
-        let mut command = Command::new(name);
+        Self::over(name, Command::new(name))
+    }
+
+    /// The same over a command that was begun elsewhere; `name` is what errors call it.
+    pub fn over(name: &str, mut command: Command) -> Self {
         command
             .env("LC_ALL", "C")
             .env("PATH", search_path())

@@ -5,13 +5,14 @@
 //! within a second or two, panics, and (`panic=-1`) ends QEMU. The answer is kept for this boot of the host.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 
+use super::emulator::Emulator;
 use crate::base::{self, Base};
 use crate::place::Place;
 use crate::progress::Step;
@@ -75,7 +76,8 @@ pub fn accelerator(place: &Place) -> Result<Accelerator> {
 }
 
 fn kvm_works(base: &Base) -> Result<bool> {
-    let mut child = Command::new("qemu-system-x86_64")
+    let mut child = Emulator::of(base)
+        .command()
         .args([
             "-machine",
             "q35,accel=kvm",
@@ -101,9 +103,7 @@ fn kvm_works(base: &Base) -> Result<bool> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .context(
-            "cannot run qemu-system-x86_64: run `make setup`, which installs what is missing",
-        )?;
+        .context("cannot run the QEMU of the base")?;
     let end = Instant::now() + LIMIT;
     loop {
         if let Some(status) = child.try_wait().context("cannot wait for QEMU")? {

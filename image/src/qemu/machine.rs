@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::arguments::{LOG, arguments};
+use super::emulator::Emulator;
 use super::qmp::connect_short;
 use super::record::{Record, folder, process_start};
 use super::shell::SOCKET;
@@ -19,14 +20,12 @@ use super::{Accelerator, DataDisk, Qmp, RunOptions, Shell};
 use crate::place::Place;
 use crate::tool::Tool;
 
-/// The firmware of the host's QEMU and the empty variables that belong to it.
-const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 const GONE: Duration = Duration::from_secs(20);
 
 /// A machine that exists; it may run or not.
 #[derive(Debug)]
 pub struct Machine {
+    place: Place,
     folder: PathBuf,
     accelerator: Accelerator,
     record: Record,
@@ -56,6 +55,7 @@ impl Machine {
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
         make_disks(&folder, image, &options)?;
+        make_variables(&Emulator::find(place)?, &folder)?;
         let https_port = free_port(options.https_port)?;
         let record = Record {
             name: options.name.clone(),
@@ -73,6 +73,7 @@ impl Machine {
         };
         record.write(&folder)?;
         Ok(Self {
+            place: place.clone(),
             folder,
             accelerator,
             record,
@@ -88,6 +89,7 @@ impl Machine {
         );
         let record = Record::read(&folder)?;
         Ok(Self {
+            place: place.clone(),
             folder,
             accelerator,
             record,
@@ -110,20 +112,17 @@ impl Machine {
             "the machine {} runs already",
             self.record.name
         );
-        ensure!(
-            Path::new(FIRMWARE).exists(),
-            "{FIRMWARE} is missing: run `make setup`, which installs it"
-        );
+        let emulator = Emulator::find(&self.place)?;
         let _ = fs::remove_file(&self.record.serial_log);
         let list = arguments(
             &self.record.options,
             self.accelerator,
-            Path::new(FIRMWARE),
+            &emulator.firmware(),
             &self.folder,
             self.record.https_port,
             saved,
         )?;
-        Tool::new("qemu-system-x86_64")
+        Tool::over("QEMU", emulator.command())
             .args(list)
             .directory(&self.folder)
             .output()
@@ -286,12 +285,17 @@ fn make_disks(folder: &Path, image: &Path, options: &RunOptions) -> Result<()> {
             DataDisk::Over(image) => overlay(image, &path)?,
         }
     }
-    // As qcow2, because only then can the state of the whole machine be saved.
-    Tool::new("qemu-img")
-        .args(["convert", "-f", "raw", "-O", "qcow2", VARIABLES])
-        .arg(folder.join("variables.qcow2"))
-        .output()?;
     Ok(())
+}
+
+/// The firmware's variables as qcow2, because only then can the state of the whole machine be saved.
+fn make_variables(emulator: &Emulator, folder: &Path) -> Result<()> {
+    Tool::new("qemu-img")
+        .args(["convert", "-f", "raw", "-O", "qcow2"])
+        .arg(emulator.variables())
+        .arg(folder.join("variables.qcow2"))
+        .output()
+        .map(drop)
 }
 
 fn overlay(image: &Path, path: &Path) -> Result<()> {
@@ -324,6 +328,7 @@ pub fn reap(place: &Place) -> Result<()> {
             && process_start(owner).is_none()
         {
             Machine {
+                place: place.clone(),
                 folder: folder(place, &record.name)?,
                 accelerator: Accelerator::Tcg,
                 record,

@@ -7,6 +7,7 @@
 
 mod accelerator;
 mod arguments;
+mod emulator;
 mod hotplug;
 mod machine;
 mod qmp;
