@@ -5,14 +5,15 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::boot::{Watch, plain};
 use crate::build::{self, Program};
@@ -86,8 +87,8 @@ pub fn run(place: &Place, arguments: RunArguments) -> Result<()> {
     } else {
         Machine::create(place, &image, accelerator, options(&arguments))?
     };
-    // From here on Ctrl-C is for the machine. Set before any thread starts, so that all inherit it.
-    let stop = (!arguments.detach).then(block_signals).transpose()?;
+    // From here on Ctrl-C is for the machine.
+    let stop = (!arguments.detach).then(take_signals).transpose()?;
     machine.start()?;
     if arguments.no_wait {
         return print_record(machine.record());
@@ -98,7 +99,7 @@ pub fn run(place: &Place, arguments: RunArguments) -> Result<()> {
         &machine,
         BOOT,
         |line| step.say(&plain(line)),
-        || asked_to_stop(stop.as_ref()),
+        || asked_to_stop(stop.as_deref()),
     );
     machine.note(
         watch.facts.certificate.clone(),
@@ -115,7 +116,10 @@ pub fn run(place: &Place, arguments: RunArguments) -> Result<()> {
             step.done(&moments(&watch));
             greet(machine.record());
         }
-        Ok(false) => drop(step),
+        Ok(false) => {
+            drop(step);
+            return power_off(&mut machine, stop.as_deref());
+        }
         Err(error) => {
             drop(step);
             eprintln!(
@@ -124,7 +128,7 @@ pub fn run(place: &Place, arguments: RunArguments) -> Result<()> {
             );
         }
     }
-    stay(&mut machine, stop.as_ref())
+    stay(&mut machine, stop.as_deref())
 }
 
 /// Presses the power button of a machine, and pulls its power when that does not help.
@@ -298,23 +302,21 @@ fn greet(record: &Record) {
     );
 }
 
-/// Blocks the signals that end a program and gives them as something to ask.
-fn block_signals() -> Result<SignalFd> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        set.add(signal);
+/// Takes the signals that end a program, from now on: any of them sets the flag.
+fn take_signals() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&flag)).context("cannot take signals")?;
     }
-    set.thread_block().context("cannot block signals")?;
-    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-        .context("cannot receive signals")
+    Ok(flag)
 }
 
-fn asked_to_stop(signals: Option<&SignalFd>) -> bool {
-    signals.is_some_and(|signals| matches!(signals.read_signal(), Ok(Some(_))))
+fn asked_to_stop(signals: Option<&AtomicBool>) -> bool {
+    signals.is_some_and(|flag| flag.swap(false, Ordering::Relaxed))
 }
 
 /// Waits for the machine's end or a signal; the first signal presses the power button, the second pulls the power.
-fn stay(machine: &mut Machine, signals: Option<&SignalFd>) -> Result<()> {
+fn stay(machine: &mut Machine, signals: Option<&AtomicBool>) -> Result<()> {
     while machine.running() {
         if asked_to_stop(signals) {
             return power_off(machine, signals);
@@ -325,7 +327,7 @@ fn stay(machine: &mut Machine, signals: Option<&SignalFd>) -> Result<()> {
     Ok(())
 }
 
-fn power_off(machine: &mut Machine, signals: Option<&SignalFd>) -> Result<()> {
+fn power_off(machine: &mut Machine, signals: Option<&AtomicBool>) -> Result<()> {
     let step = Step::start("Powering off (Ctrl-C again pulls the power)");
     machine.press_power()?;
     let end = Instant::now() + POWER_OFF;
