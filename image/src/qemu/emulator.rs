@@ -2,7 +2,8 @@
 //!
 //! It starts with the libraries, modules and firmware that lie beside it in the base's tree, so the host needs none and
 //! every host has the same. It matters for emulated nodes with guests under KVM: with the 7.2 of a Debian 12 host, the
-//! kernels of two such nodes ended over an overwritten stack, which was not seen with 10.0 so far.
+//! kernels of two such nodes ended over an overwritten stack, which was not seen with 10.0 so far. (Those two also had
+//! another setting of huge pages, so that the emulator was to blame is likely and not shown.)
 
 use std::path::PathBuf;
 use std::process::Command;
