@@ -153,7 +153,8 @@ class Chart extends HTMLElement {
     const options = {
       width: this.clientWidth,
       height: this.clientHeight,
-      padding: [10, 6, 0, 0],
+      // Half of a time's label goes beyond the last value.
+      padding: [10, 20, 0, 0],
       legend: { show: false },
       cursor: {
         y: false,
