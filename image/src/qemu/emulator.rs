@@ -12,6 +12,7 @@ use anyhow::Result;
 
 use crate::base::{self, Base};
 use crate::place::Place;
+use crate::tool::Tool;
 
 /// QEMU and what belongs to it.
 #[derive(Clone, Debug)]
@@ -31,20 +32,31 @@ impl Emulator {
         Self { tree: base.tree() }
     }
 
-    /// The program; the loader comes first, because its path in the program is the host's.
+    /// QEMU itself.
     pub fn command(&self) -> Command {
+        let mut command = self.program("qemu-system-x86_64");
+        for data in ["qemu", "seabios"] {
+            command
+                .arg("-L")
+                .arg(self.tree.join("usr/share").join(data));
+        }
+        command
+    }
+
+    /// Its tool for disk images.
+    pub fn image_tool(&self) -> Tool {
+        Tool::over("qemu-img", self.program("qemu-img"))
+    }
+
+    /// A program of the base; the loader comes first, because its path in the program is the host's.
+    fn program(&self, name: &str) -> Command {
         let libraries = self.tree.join("usr/lib/x86_64-linux-gnu");
         let mut command = Command::new(self.tree.join("usr/lib64/ld-linux-x86-64.so.2"));
         command
             .env("QEMU_MODULE_DIR", libraries.join("qemu"))
             .arg("--library-path")
             .arg(&libraries)
-            .arg(self.tree.join("usr/bin/qemu-system-x86_64"));
-        for data in ["qemu", "seabios"] {
-            command
-                .arg("-L")
-                .arg(self.tree.join("usr/share").join(data));
-        }
+            .arg(self.tree.join("usr/bin").join(name));
         command
     }
 

@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::arguments::{FREE_PORTS, disk, mac};
 use super::{Machine, Nic};
-use crate::tool::Tool;
 
 /// The guest must let go of a device before it leaves; under emulation that takes seconds.
 const LEAVES: Duration = Duration::from_secs(60);
@@ -55,7 +54,8 @@ impl Machine {
         let id = format!("hot{slot}");
         let path = self.folder().join(format!("{id}.qcow2"));
         let size = size.to_string();
-        Tool::new("qemu-img")
+        self.emulator()?
+            .image_tool()
             .args(["create", "-q", "-f", "qcow2"])
             .arg(&path)
             .arg(size)

@@ -54,8 +54,9 @@ impl Machine {
         }
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
-        make_disks(&folder, image, &options)?;
-        make_variables(&Emulator::find(place)?, &folder)?;
+        let emulator = Emulator::find(place)?;
+        make_disks(&emulator, &folder, image, &options)?;
+        make_variables(&emulator, &folder)?;
         let https_port = free_port(options.https_port)?;
         let record = Record {
             name: options.name.clone(),
@@ -112,7 +113,7 @@ impl Machine {
             "the machine {} runs already",
             self.record.name
         );
-        let emulator = Emulator::find(&self.place)?;
+        let emulator = self.emulator()?;
         let _ = fs::remove_file(&self.record.serial_log);
         let list = arguments(
             &self.record.options,
@@ -253,6 +254,11 @@ impl Machine {
         self.record.write(&self.folder)
     }
 
+    /// The QEMU that runs it.
+    pub(super) fn emulator(&self) -> Result<Emulator> {
+        Emulator::find(&self.place)
+    }
+
     /// The folder with everything of it.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -260,7 +266,12 @@ impl Machine {
 }
 
 /// The boot disk as an overlay of the image, which is linked beside it: a new build replaces the image's name only.
-fn make_disks(folder: &Path, image: &Path, options: &RunOptions) -> Result<()> {
+fn make_disks(
+    emulator: &Emulator,
+    folder: &Path,
+    image: &Path,
+    options: &RunOptions,
+) -> Result<()> {
     let base = folder.join("image.img");
     fs::hard_link(image, &base)
         .or_else(|_| fs::copy(image, &base).map(drop))
@@ -270,19 +281,20 @@ fn make_disks(folder: &Path, image: &Path, options: &RunOptions) -> Result<()> {
                 image.display()
             )
         })?;
-    overlay(&base, &folder.join("boot.qcow2"))?;
+    overlay(emulator, &base, &folder.join("boot.qcow2"))?;
     for (number, disk) in options.data.iter().enumerate() {
         let path = folder.join(format!("data{number}.qcow2"));
         match disk {
             DataDisk::Empty(size) => {
                 let size = size.to_string();
-                Tool::new("qemu-img")
+                emulator
+                    .image_tool()
                     .args(["create", "-q", "-f", "qcow2"])
                     .arg(&path)
                     .arg(size)
                     .output()?;
             }
-            DataDisk::Over(image) => overlay(image, &path)?,
+            DataDisk::Over(image) => overlay(emulator, image, &path)?,
         }
     }
     Ok(())
@@ -290,7 +302,8 @@ fn make_disks(folder: &Path, image: &Path, options: &RunOptions) -> Result<()> {
 
 /// The firmware's variables as qcow2, because only then can the state of the whole machine be saved.
 fn make_variables(emulator: &Emulator, folder: &Path) -> Result<()> {
-    Tool::new("qemu-img")
+    emulator
+        .image_tool()
         .args(["convert", "-f", "raw", "-O", "qcow2"])
         .arg(emulator.variables())
         .arg(folder.join("variables.qcow2"))
@@ -298,10 +311,11 @@ fn make_variables(emulator: &Emulator, folder: &Path) -> Result<()> {
         .map(drop)
 }
 
-fn overlay(image: &Path, path: &Path) -> Result<()> {
+fn overlay(emulator: &Emulator, image: &Path, path: &Path) -> Result<()> {
     let image = fs::canonicalize(image)
         .with_context(|| format!("there is no image {}", image.display()))?;
-    Tool::new("qemu-img")
+    emulator
+        .image_tool()
         .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
         .arg(image)
         .arg(path)

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
 use super::Machine;
-use crate::tool::Tool;
 
 const SAVED: Duration = Duration::from_secs(180);
 
@@ -63,8 +62,10 @@ impl Machine {
             "the machine {} runs; stop it first",
             self.record().name
         );
+        let emulator = self.emulator()?;
         for path in self.disks() {
-            Tool::new("qemu-img")
+            emulator
+                .image_tool()
                 .args(["snapshot", action, name])
                 .arg(&path)
                 .output()?;
