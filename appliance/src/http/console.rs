@@ -31,6 +31,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::auth::Caller;
+use super::calm::Prompt;
 use super::error::{Answer, Failure};
 use super::request::{Id, NoQuery};
 use crate::state::schema::VmRecord;
@@ -83,6 +84,7 @@ pub async fn screenshot(
     _: web::Query<NoQuery>,
 ) -> Answer {
     shared.need::<VmRecord>(id)?;
+    let _prompt = Prompt::timers();
     let turn = tokio::time::timeout(OPENING, shared.places.pictures.acquire()).await;
     let Ok(Ok(_turn)) = turn else {
         return Err(Failure::too_many(Duration::from_secs(5)));
@@ -109,7 +111,7 @@ pub async fn vnc(
     payload: web::Payload,
 ) -> Answer {
     shared.need::<VmRecord>(id)?;
-    let place = place(&shared)?;
+    let place = (place(&shared)?, Prompt::timers());
     let (answer, socket) = open(&request, payload)?;
     let screen = in_time(shared.app.consoles.vnc(id)).await??;
     tracing::info!(vm = %id, by = caller.name, "the screen is looked at");
@@ -135,7 +137,7 @@ pub async fn serial(
     payload: web::Payload,
 ) -> Answer {
     shared.need::<VmRecord>(id)?;
-    let place = place(&shared)?;
+    let place = (place(&shared)?, Prompt::timers());
     let (answer, socket) = open(&request, payload)?;
     let line = in_time(shared.app.consoles.serial(id)).await??;
     tracing::info!(vm = %id, by = caller.name, "the serial line is looked at");

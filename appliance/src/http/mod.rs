@@ -32,6 +32,7 @@
 
 pub mod assets;
 pub mod auth;
+mod calm;
 pub mod certificate;
 pub mod claim;
 pub mod claim_code;

@@ -28,7 +28,9 @@ use ashlar_api::fault::Fault;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{App, Local, Shared, assets, auth, claim_code, error, events, frame, routes, tls};
+use super::{
+    App, Local, Shared, assets, auth, calm, claim_code, error, events, frame, routes, tls,
+};
 use crate::reconcile::chain;
 
 /// What keeps the API from being served at all.
@@ -345,6 +347,8 @@ pub(super) fn service(
         InitError = (),
     >,
 > {
+    // Made in the thread that will serve it.
+    calm::calm();
     let mut app = actix_web::App::new()
         .app_data(shared)
         .app_data(web::PathConfig::default().error_handler(error::path))

@@ -69,8 +69,7 @@ pub fn boot() -> Option<Hardware> {
         "ready for the supervisor after {} ms",
         began.elapsed().as_millis()
     ));
-    // What networks and machines need is loaded while the supervisor starts.
-    modules::load_soon();
+    modules::load_network();
     shell::start();
     boot.hardware
 }

@@ -1,9 +1,12 @@
 //! Kernel modules: drivers for what is in the machine, loaded by the names the devices give themselves.
 //!
 //! ```text
-//!   /sys/bus/*/devices/*/modalias ─┐
+//!   /sys/bus/*/devices/*/modalias ─┐                        drives and NICs first
 //!   events of devices that appear ─┴─► names not tried yet ─► one modprobe at a time ─► new devices ─► …
 //! ```
+//!
+//! The state and the console's address wait for drives and NICs, so their drivers come first; all others are loaded at
+//! low priority, beside the supervisor that starts meanwhile.
 //!
 //! Invariant: a name is tried once, and one `modprobe` runs at a time, in the background: a driver makes new devices
 //! appear (a controller its disks), whose names come as events while it loads. Waiting is the caller's choice.
@@ -20,32 +23,31 @@ use crate::sys::child::{Child, Launch};
 use crate::sys::sysfs;
 use crate::sys::uevent::Uevent;
 
-/// Wanted whether or not a device asks: the state partition's file system, so that mounting does not wait for it,
-/// drivers of disks behind controllers, and the power button's events.
-const ALWAYS: [&str; 8] = [
+/// Wanted first, whether or not a device asks: the state partition's file system, so that mounting does not wait for
+/// it, drivers of disks behind controllers, and the firmware's variables, which name the disk we were started from.
+const FIRST: [&str; 6] = [
     "virtio_pci",
     "virtio_blk",
     "sd_mod",
     "ext4",
-    "evdev",
-    "button",
     "efivarfs",
     "efi_pstore",
 ];
 
-/// Used by every virtual machine and network; loaded when the machine is up, so that the first use does not wait.
-const SOON: [&str; 22] = [
+/// Wanted whether or not a device asks: the power button's events.
+const ALWAYS: [&str; 2] = ["evdev", "button"];
+
+/// What stands between the machine and its address: the management bridge and the rules of the firewall.
+const NETWORK: [&str; 4] = ["bridge", "nf_tables", "nft_ct", "nft_chain_nat"];
+
+/// Used by every virtual machine and network; loaded when all drivers are, so that the first use does not wait.
+const SOON: [&str; 17] = [
     "vhost_net",
     "tun",
-    "bridge",
     "dm_thin_pool",
     "loop",
-    "nf_tables",
-    "nf_conntrack",
     "nf_nat",
-    "nft_chain_nat",
     "nft_masq",
-    "nft_ct",
     "nft_nat",
     "nft_redir",
     "nft_reject_inet",
@@ -61,6 +63,8 @@ const SOON: [&str; 22] = [
 
 const MODPROBE: &str = "/usr/sbin/modprobe";
 const LOG: &str = "/run/ashlar/log/modprobe.log";
+/// How much the loading of what nobody waits for yet stands back (setpriority(2)).
+const BACK: i32 = 10;
 /// A guard against names that are made up as fast as we try them.
 const MOST_NAMES: usize = 4096;
 
@@ -68,26 +72,21 @@ const MOST_NAMES: usize = 4096;
 #[derive(Debug)]
 pub struct Loader {
     tried: BTreeSet<String>,
-    pending: Vec<String>,
+    first: Vec<String>,
+    rest: Vec<String>,
     running: Option<Child>,
 }
 
 impl Loader {
     /// Begins with what is in the machine now.
     pub fn start() -> Loader {
-        let mut loader = Loader {
-            tried: BTreeSet::new(),
-            pending: Vec::new(),
-            running: None,
-        };
+        let mut loader = Loader::empty();
+        loader.first.extend(FIRST.map(str::to_owned));
         for name in ALWAYS {
             loader.want(name);
         }
-        let (first, rest): (Vec<_>, Vec<_>) = aliases(Path::new("/sys"))
-            .into_iter()
-            .partition(|alias| is_drive_or_nic(alias));
-        for alias in first.iter().chain(&rest) {
-            loader.want(alias);
+        for alias in aliases(Path::new("/sys")) {
+            loader.want(&alias);
         }
         // It takes seconds on a slow machine, and machines start last.
         virtualisation()
@@ -95,6 +94,15 @@ impl Loader {
             .for_each(|name| loader.want(name));
         loader.pump();
         loader
+    }
+
+    fn empty() -> Loader {
+        Loader {
+            tried: BTreeSet::new(),
+            first: Vec::new(),
+            rest: Vec::new(),
+            running: None,
+        }
     }
 
     /// Takes note of a device that appeared.
@@ -124,16 +132,19 @@ impl Loader {
             // Reaps it. Names without a module are no failure, so its result says nothing.
             let _ = child.pidfd.wait_blocking(std::time::Duration::ZERO);
         }
-        if !self.pending.is_empty() {
-            let names = std::mem::take(&mut self.pending);
+        let (names, back) = match self.first.is_empty() {
+            false => (std::mem::take(&mut self.first), 0),
+            true => (std::mem::take(&mut self.rest), BACK),
+        };
+        if !names.is_empty() {
             log::info(format_args!("loading modules for {} names", names.len()));
-            self.running = modprobe(&names);
+            self.running = modprobe(&names, back);
         }
     }
 
     /// Whether something is being loaded or waits for it.
     pub fn is_busy(&self) -> bool {
-        self.running.is_some() || !self.pending.is_empty()
+        self.running.is_some() || !self.first.is_empty() || !self.rest.is_empty()
     }
 
     /// Readable when the running modprobe ends.
@@ -143,18 +154,28 @@ impl Loader {
 
     fn want(&mut self, name: &str) {
         if self.tried.len() < MOST_NAMES && self.tried.insert(name.to_owned()) {
-            self.pending.push(name.to_owned());
+            let queue = match is_drive_or_nic(name) {
+                true => &mut self.first,
+                false => &mut self.rest,
+            };
+            queue.push(name.to_owned());
         }
     }
 }
 
-/// Loads what will be used soon, while the machine does something else. Whoever reaps takes the child.
-pub fn load_soon() {
-    modprobe(&SOON.map(str::to_owned));
+/// Loads what the network needs, while the supervisor starts. Whoever reaps takes the child.
+pub fn load_network() {
+    modprobe(&NETWORK.map(str::to_owned), 0);
 }
 
-fn modprobe(names: &[String]) -> Option<Child> {
+/// Loads what will be used soon, while the machine does something else. Whoever reaps takes the child.
+pub fn load_soon() {
+    modprobe(&SOON.map(str::to_owned), BACK);
+}
+
+fn modprobe(names: &[String], nice: i32) -> Option<Child> {
     let launch = Launch::new(MODPROBE)
+        .nice(nice)
         .args(["-a", "-b", "-q"])
         .args(names)
         .log(LOG);
@@ -209,6 +230,8 @@ fn aliases(sys: &Path) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -228,7 +251,6 @@ mod tests {
             assert!(!is_drive_or_nic(alias), "{alias}");
         }
     }
-    use std::collections::BTreeMap;
 
     #[test]
     fn knows_the_processors() {
@@ -273,11 +295,7 @@ mod tests {
 
     #[test]
     fn tries_a_name_once() {
-        let mut loader = Loader {
-            tried: BTreeSet::new(),
-            pending: Vec::new(),
-            running: None,
-        };
+        let mut loader = Loader::empty();
         let event = |action: &str| Uevent {
             action: action.to_owned(),
             devpath: "/devices/x".to_owned(),
@@ -288,7 +306,7 @@ mod tests {
         assert!(!loader.is_busy());
         loader.hear(&event("add"));
         loader.hear(&event("add"));
-        assert_eq!(loader.pending, ["virtio:d2"]);
+        assert_eq!(loader.rest, ["virtio:d2"]);
         assert!(loader.is_busy());
     }
 }

@@ -18,7 +18,7 @@ use super::power::Buttons;
 use super::rescue::Rescue;
 use super::supervise::{self, Supervised};
 use super::watchdog::Watchdog;
-use super::{Ending, clock, fault, kernel, log, reap};
+use super::{Ending, clock, fault, kernel, log, modules, reap};
 use crate::sys::fs;
 use crate::sys::init_socket::{DONE, Request, SETTLED, SOCKET};
 use crate::sys::uevent::Notice;
@@ -230,6 +230,7 @@ impl Main {
         if hardware.settled() {
             // Only now is what has no driver known to be absent.
             kernel::shortcomings().iter().for_each(fault::report);
+            modules::load_soon();
             if let Err(error) = fs::write_atomic(Path::new(SETTLED), b"", 0o644) {
                 log::error(log::chain(&error));
             }

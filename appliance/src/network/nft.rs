@@ -1,9 +1,8 @@
 //! The firewall: the table `inet ashlar`, written as a whole.
 //!
 //! The rules follow from the networks alone, so they are never changed but
-//! replaced, in one transaction: `nft -c` first, that a mistake of ours costs
-//! nothing, then `nft -f`. The table's comment carries a fingerprint of the
-//! text; as long as it is the one wanted, nothing is written.
+//! replaced, in one transaction. The table's comment carries a fingerprint of
+//! the text; as long as it is the one wanted, nothing is written.
 //!
 //! What is let in: answers to what the node asked, ICMP, the console and API on
 //! the management network; from machines on a translated network DHCP, DNS and
@@ -78,19 +77,15 @@ impl Ruleset {
         count(&self.text)
     }
 
-    /// Puts the rules in force, all or none.
+    /// Puts the rules in force, all or none: `nft -f` is one transaction (nft(8)), so a trial before it (`-c`) would
+    /// only do the same work twice.
     pub async fn apply(&self) -> Result<(), CommandError> {
-        for check in [true, false] {
-            let mut tool = Tool::new("nft");
-            if check {
-                tool = tool.arg("-c");
-            }
-            tool.args(["-f", "-"])
-                .stdin(self.text.as_bytes())
-                .timeout(TIME)
-                .run()
-                .await?;
-        }
+        Tool::new("nft")
+            .args(["-f", "-"])
+            .stdin(self.text.as_bytes())
+            .timeout(TIME)
+            .run()
+            .await?;
         Ok(())
     }
 }

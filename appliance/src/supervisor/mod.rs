@@ -209,7 +209,13 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
         seen.vm.mark_unchanged();
         revision.mark_unchanged();
         faults.mark_unchanged();
-        facts.send_replace(view.gather(&seen));
+        let now = view.gather(&seen);
+        // A screen draws whenever it is told.
+        facts.send_if_modified(|told| {
+            let changed = *told != now;
+            *told = now;
+            changed
+        });
         // Every arm is cancel-safe: watches keep their newest value, a message that was not taken stays in its queue,
         // a signal that was not seen is kept.
         tokio::select! {

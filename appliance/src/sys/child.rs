@@ -86,6 +86,7 @@ pub struct Launch {
     no_network: bool,
     no_new_privs: bool,
     oom_score_adj: i32,
+    nice: i32,
     fds: Vec<(OwnedFd, RawFd)>,
 }
 
@@ -106,6 +107,7 @@ impl Launch {
             no_network: false,
             no_new_privs: false,
             oom_score_adj: 0,
+            nice: 0,
             fds: Vec::new(),
         }
     }
@@ -188,6 +190,12 @@ impl Launch {
     /// How soon the kernel kills it when memory is short, -1000 (never) to 1000; 0 unless told, whatever ours is.
     pub fn oom_score_adj(mut self, value: i32) -> Launch {
         self.oom_score_adj = value;
+        self
+    }
+
+    /// How much it stands back when processors are short: 0 to 19 (setpriority(2)).
+    pub fn nice(mut self, value: i32) -> Launch {
+        self.nice = value;
         self
     }
 

@@ -17,7 +17,7 @@ use super::{ChildError, Launch};
 use crate::sys::command::PATH;
 
 /// What each step of the child is called in errors; the index is what the child reports.
-pub(super) const STEPS: [&str; 13] = [
+pub(super) const STEPS: [&str; 14] = [
     "preparing signals",
     "making a session",
     "joining the cgroup",
@@ -31,6 +31,7 @@ pub(super) const STEPS: [&str; 13] = [
     "setting no_new_privs",
     "executing it",
     "leaving the network",
+    "setting the priority",
 ];
 
 /// Everything the child needs, in the shape the system calls want it.
@@ -48,6 +49,7 @@ pub(super) struct Prepared {
     no_network: bool,
     no_new_privs: bool,
     oom_score: Vec<u8>,
+    nice: i32,
     fds: Vec<(RawFd, RawFd)>,
     /// Above every number the program gets: scratch copies go here.
     above: RawFd,
@@ -160,6 +162,7 @@ impl Prepared {
             no_network: launch.no_network,
             no_new_privs: launch.no_new_privs,
             oom_score: launch.oom_score_adj.to_string().into_bytes(),
+            nice: launch.nice,
             fds: launch
                 .fds
                 .iter()
@@ -233,6 +236,11 @@ impl Prepared {
                 self.oom_score.as_ptr().cast(),
                 self.oom_score.len(),
             ))?;
+
+            if self.nice != 0 {
+                *step = 13;
+                Errno::result(libc::setpriority(libc::PRIO_PROCESS, 0, self.nice))?;
+            }
 
             *step = 7;
             // Whatever number the report has, the program may want it.
