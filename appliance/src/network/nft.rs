@@ -4,9 +4,9 @@
 //! replaced, in one transaction. The table's comment carries a fingerprint of
 //! the text; as long as it is the one wanted, nothing is written.
 //!
-//! What is let in: answers to what the node asked, ICMP, the console and API on
-//! the management network; from machines on a translated network DHCP, DNS and
-//! the API. What is let through: from a translated network to the management
+//! What is let in: answers to what the node asked, ICMP, the console and API
+//! (443, and 80, which only sends browsers there) on the management network;
+//! from machines on a translated network DHCP, DNS and the API. What is let through: from a translated network to the management
 //! network, and the answers; so guests of two networks never meet.
 
 use std::fmt::{self, Write};
@@ -119,7 +119,7 @@ fn write_rules(f: &mut String, networks: &[Translated]) -> fmt::Result {
         f,
         "\t\tiifname \"{uplink}\" udp sport 67 udp dport 68 accept"
     )?;
-    writeln!(f, "\t\tiifname \"{uplink}\" tcp dport 443 accept")?;
+    writeln!(f, "\t\tiifname \"{uplink}\" tcp dport {{ 80, 443 }} accept")?;
     for Translated {
         bridge, gateway, ..
     } in networks
@@ -134,7 +134,7 @@ fn write_rules(f: &mut String, networks: &[Translated]) -> fmt::Result {
                 "\t\tiifname \"{bridge}\" ip daddr {gateway} {protocol} dport 53 accept"
             )?;
         }
-        writeln!(f, "\t\tiifname \"{bridge}\" tcp dport 443 accept")?;
+        writeln!(f, "\t\tiifname \"{bridge}\" tcp dport {{ 80, 443 }} accept")?;
     }
     writeln!(f, "\t}}")?;
 

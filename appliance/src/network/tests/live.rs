@@ -388,11 +388,13 @@ fn guests_get_addresses_names_and_a_way_out_but_never_meet() {
         site.sh("ip route add 10.77.0.0/24 via 192.0.2.10");
         let inside = guest.sh("ip -br -4 addr show g0 | awk '{print $3}' | cut -d/ -f1");
         assert!(!site.succeeds(&ping(inside.trim())));
-        // The API, and nothing else.
+        // The API and the way to it, and nothing else.
         let _api = listen(&world, 443);
+        let _redirect = listen(&world, 80);
         let _other = listen(&world, 8080);
         for (machine, host) in [(&guest, "10.77.0.1"), (&site, "192.0.2.10")] {
             assert!(machine.succeeds(&reaches(host, 443)), "{host}");
+            assert!(machine.succeeds(&reaches(host, 80)), "{host}");
             assert!(!machine.succeeds(&reaches(host, 8080)), "{host}");
         }
 
