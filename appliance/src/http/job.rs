@@ -1,7 +1,7 @@
 //! Jobs: long work, its progress, and stopping it.
 
 use actix_web::{get, post, web};
-use ashlar_api::job::{Job, JobState, Verb};
+use ashlar_api::job::{Job, JobState};
 use ashlar_api::{JobId, Page};
 
 use super::auth::Caller;
@@ -19,6 +19,7 @@ pub fn view(board: &Board, record: JobRecord) -> Job {
         JobState::Succeeded | JobState::Failed | JobState::Cancelled => None,
     };
     let progress = progress.unwrap_or_default();
+    let cancellable = record.is_cancellable();
     Job {
         id: record.id,
         verb: record.verb,
@@ -34,17 +35,9 @@ pub fn view(board: &Board, record: JobRecord) -> Job {
             record.message
         },
         by: record.by,
-        cancellable: record.state == JobState::Running && can_stop(record.verb),
+        cancellable,
         created_at: record.created_at,
         finished_at: record.finished_at,
-    }
-}
-
-/// Half a deletion helps nobody.
-fn can_stop(verb: Verb) -> bool {
-    match verb {
-        Verb::Create | Verb::Upload | Verb::Download | Verb::Fill => true,
-        Verb::Grow | Verb::Delete => false,
     }
 }
 

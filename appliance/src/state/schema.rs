@@ -364,6 +364,14 @@ record!(ImageRecord, "image", ImageId, Image, "image", unique: true, newest firs
 record!(VmRecord, "vm", VmId, Vm, "virtual machine", unique: true, newest first: false, |r| r.spec.name.to_string());
 record!(JobRecord, "job", JobId, Job, "job", unique: false, newest first: true, |r| format!("{:.9}", r.created_at));
 
+impl JobRecord {
+    /// Whether it can be asked to stop. What makes or removes a thing is over in a moment, and half of it helps nobody.
+    pub fn is_cancellable(&self) -> bool {
+        self.state == JobState::Running
+            && matches!(self.verb, Verb::Fill | Verb::Upload | Verb::Download)
+    }
+}
+
 impl PoolRecord {
     /// Its volume group.
     pub fn volume_group(&self) -> String {

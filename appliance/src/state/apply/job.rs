@@ -2,7 +2,7 @@
 //! it, so that none is lost or half done.
 
 use ashlar_api::JobId;
-use ashlar_api::job::{JobState, Subject, Verb};
+use ashlar_api::job::{JobState, Subject};
 
 use super::link::Role;
 use super::tables::{ApplyError, Tables};
@@ -66,7 +66,7 @@ pub fn cancel(t: &mut Tables<'_>, id: JobId) -> Step {
             "the job is over already",
             "nothing is left to cancel; read the job to see how it ended",
         )),
-        JobState::Running if !is_cancellable(job.verb) => Err(wrong_state(
+        JobState::Running if !job.is_cancellable() => Err(wrong_state(
             "this job can not be cancelled",
             "wait for it to end",
         )),
@@ -75,11 +75,6 @@ pub fn cancel(t: &mut Tables<'_>, id: JobId) -> Step {
             Ok(t.put(job)?)
         }
     }
-}
-
-/// Whether a job of this kind can be stopped once it has begun.
-pub const fn is_cancellable(verb: Verb) -> bool {
-    matches!(verb, Verb::Fill | Verb::Upload | Verb::Download)
 }
 
 /// Ends a job whose subject has nothing to settle.

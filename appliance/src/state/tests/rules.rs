@@ -708,6 +708,35 @@ fn power_follows_wishes_and_policies() {
 }
 
 #[test]
+fn a_job_that_says_so_can_be_cancelled_and_no_other() {
+    let verbs = [
+        (Verb::Create, false),
+        (Verb::Upload, true),
+        (Verb::Download, true),
+        (Verb::Fill, true),
+        (Verb::Grow, false),
+        (Verb::Delete, false),
+    ];
+    for (number, (verb, cancellable)) in (170..).zip(verbs) {
+        let mut model = Model::furnished();
+        model.accept(Command::CreateVolume {
+            volume: Box::new(volume(70, "v70", 3, Bytes::gib(10), Some(4))),
+            job: job(number, verb),
+        });
+        let running: JobRecord = model.record(id(number)).expect("the job");
+        assert_eq!(running.is_cancellable(), cancellable, "{verb:?}");
+        let cancel = Command::CancelJob { id: id(number) };
+        if !cancellable {
+            assert_eq!(model.refuse(cancel), "this job can not be cancelled");
+            continue;
+        }
+        model.accept(cancel);
+        let asked: JobRecord = model.record(id(number)).expect("the job");
+        assert!(!asked.is_cancellable(), "{verb:?} was asked once");
+    }
+}
+
+#[test]
 fn what_can_not_run_is_not_started() {
     let mut model = Model::furnished();
     model.accept(Command::CreateVm {
