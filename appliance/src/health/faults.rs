@@ -12,9 +12,7 @@ use std::time::Duration;
 use ashlar_api::certificate::Certificate;
 use ashlar_api::event::Severity;
 use ashlar_api::fault::Fault;
-use ashlar_api::job::{Kind, Subject};
-use ashlar_api::pool::PoolStatus;
-use ashlar_api::{Bytes, PoolId, Timestamp};
+use ashlar_api::{Bytes, Timestamp};
 use serde::Deserialize;
 
 use crate::sys::fs::Space;
@@ -31,8 +29,6 @@ pub struct Facts {
     pub synchronised: bool,
     /// The node's memory.
     pub memory: Memory,
-    /// The pools with their names.
-    pub pools: Vec<(PoolId, String, PoolStatus)>,
     /// The certificate in use.
     pub certificate: Certificate,
     /// Room on the state partition.
@@ -64,9 +60,6 @@ pub fn is_nearly_full(space: &Space) -> bool {
 /// What is wrong by these rules, each since now.
 pub fn own(facts: &Facts) -> Vec<Fault> {
     let mut found = Vec::new();
-    for (id, name, pool) in &facts.pools {
-        found.extend(pool_faults(*id, name, pool, facts.now));
-    }
     found.extend(memory(&facts.memory, facts.now));
     found.extend(clock(facts));
     found.extend(certificate(&facts.certificate, facts.now));
@@ -96,55 +89,6 @@ fn fault(
         subject: None,
         since: now,
     }
-}
-
-fn pool_faults(id: PoolId, name: &str, pool: &PoolStatus, now: Timestamp) -> Vec<Fault> {
-    let mut found = Vec::new();
-    let used = pool.used.0 as f64 / (pool.size.0 as f64).max(1.0);
-    let severity = match used {
-        u if u >= 0.95 => Some(Severity::Critical),
-        u if u >= 0.85 => Some(Severity::Warning),
-        _ => None,
-    };
-    if let Some(severity) = severity.filter(|_| pool.size.0 > 0) {
-        found.push(fault(
-            "pool-nearly-full",
-            severity,
-            format!("The pool {name} is {:.0} % full", used * 100.0),
-            format!(
-                "{} of {} hold data. When nothing is left, machines that write are held until there is room.",
-                pool.used, pool.size
-            ),
-            "Delete volumes that nobody needs, or add drives to the pool.",
-            now,
-        ));
-    }
-    if pool.metadata_used >= 0.8 {
-        let severity = if pool.metadata_used >= 0.95 {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        };
-        found.push(fault(
-            "pool-metadata-nearly-full",
-            severity,
-            format!("The pool {name} has little room left to keep its books"),
-            format!(
-                "{:.0} % of the room for metadata is used.",
-                pool.metadata_used * 100.0
-            ),
-            "Delete volumes that nobody needs.",
-            now,
-        ));
-    }
-    for fault in &mut found {
-        fault.subject = Some(Subject {
-            kind: Kind::Pool,
-            id: id.to_string(),
-            name: name.to_owned(),
-        });
-    }
-    found
 }
 
 fn memory(memory: &Memory, now: Timestamp) -> Option<Fault> {
@@ -343,7 +287,6 @@ mod tests {
                 available: 4 << 30,
                 ..Memory::default()
             },
-            pools: Vec::new(),
             certificate: Certificate {
                 fingerprint: String::new(),
                 subject: String::new(),
@@ -389,16 +332,7 @@ mod tests {
             total: 1 << 30,
             available: 1 << 20,
         });
-        let pool = PoolStatus {
-            size: Bytes::gib(100),
-            used: Bytes::gib(96),
-            metadata_used: 0.85,
-            ..PoolStatus::default()
-        };
-        sick.pools = vec![(uuid::Uuid::now_v7().into(), "data".into(), pool)];
         let wanted = [
-            ("pool-nearly-full", Severity::Critical),
-            ("pool-metadata-nearly-full", Severity::Warning),
             ("memory-short", Severity::Critical),
             ("clock-alone", Severity::Warning),
             ("certificate-ends", Severity::Warning),

@@ -27,7 +27,7 @@ use super::metrics::{Counters, STEP};
 use super::seen::Seen;
 use super::{Health, History};
 use crate::state::Store;
-use crate::state::schema::{JobRecord, PoolRecord, VmRecord};
+use crate::state::schema::{JobRecord, VmRecord};
 use crate::sys::{clock, fs, proc};
 
 /// How many looks at the load go by between two looks for faults.
@@ -197,16 +197,7 @@ impl Watcher {
         all.extend(seen.vm.borrow().faults.iter().cloned());
         all.extend(seen.service.borrow().faults.iter().cloned());
         all.extend(self.health.reported());
-        let pools = {
-            let storage = seen.storage.borrow();
-            all.extend(storage.faults.iter().cloned());
-            let records = self.sources.store.list::<PoolRecord>().unwrap_or_default();
-            let named = records.into_iter().filter_map(|pool| {
-                let status = storage.pools.get(&pool.id)?.clone();
-                Some((pool.id, pool.spec.name.to_string(), status))
-            });
-            named.collect()
-        };
+        all.extend(seen.storage.borrow().faults.iter().cloned());
         let synchronised = clock::synchronised();
         let mut noted = faults::noted(&self.sources.run.join("faults"), now);
         // That it was wrong at the start matters until a time server has put it right.
@@ -222,7 +213,6 @@ impl Watcher {
             uptime: proc::uptime(),
             synchronised,
             memory: proc::Memory::read(),
-            pools,
             certificate: self.sources.certificate.borrow().clone(),
             state,
             largest,

@@ -11,10 +11,25 @@ use super::observe::{Content, Observed};
 use super::want::Desired;
 use crate::state::schema::{LIBRARY, Phase, PoolRecord};
 
-/// From here on a pool is nearly full.
-const NEARLY_FULL: f64 = 0.80;
-/// From here on guests may be stopped at any moment.
-const FULL: f64 = 0.95;
+/// How bad it is that so much of a pool's room for data is used; the first that applies. A pool fills faster than
+/// somebody comes, so it is told early.
+const DATA: [(f64, Severity); 3] = [
+    (0.90, Severity::Critical),
+    (0.80, Severity::Warning),
+    (0.70, Severity::Info),
+];
+/// The same of its room for metadata, which grows far more slowly.
+const METADATA: [(f64, Severity); 2] = [(0.95, Severity::Critical), (0.80, Severity::Warning)];
+
+fn severity(used: Option<f64>, steps: &[(f64, Severity)]) -> Option<Severity> {
+    let used = used?;
+    let step = steps.iter().find(|(share, _)| used >= *share);
+    step.map(|(_, severity)| *severity)
+}
+
+/// What gives a pool room again.
+const MAKE_ROOM: &str = "Delete volumes and images that nobody needs. Inside of machines, delete files and give their \
+     room back (`fstrim -a` on Linux, \"Optimize drives\" on Windows). Make new volumes in another pool.";
 
 /// One fault per code and subject.
 pub type Key = (String, String);
@@ -300,41 +315,40 @@ fn of_thin(name: &str, thin: &Thin, tell: &mut impl FnMut(Story<'_>)) {
             remedy: "Save what you can from its machines. Restarting the node has the pool checked and repaired.",
         });
     }
-    let percent = |share: f64| format!("{:.0} %", share * 100.0);
-    if let Some(used) = thin.data_used.filter(|used| *used >= NEARLY_FULL) {
-        let is_full = used >= FULL || thin.health == "out_of_data";
+    let percent = |share: Option<f64>| format!("{:.0} %", share.unwrap_or(1.0) * 100.0);
+    if thin.health == "out_of_data" {
         tell(Story {
-            code: if is_full {
-                "pool-full"
-            } else {
-                "pool-nearly-full"
-            },
-            severity: if is_full {
-                Severity::Critical
-            } else {
-                Severity::Warning
-            },
-            title: format!("The storage pool {name} is {} full", percent(used)),
-            detail: "Machines that write to a full pool are stopped until there is room."
+            code: "pool-full",
+            severity: Severity::Critical,
+            title: format!("The storage pool {name} is full"),
+            detail: "Machines that write what needs new room are stopped until there is some."
                 .to_owned(),
-            remedy: "Remove volumes and images that are not needed, or delete files inside of machines that use discard (TRIM).",
+            remedy: MAKE_ROOM,
+        });
+    } else if let Some(severity) = severity(thin.data_used, &DATA) {
+        tell(Story {
+            code: "pool-nearly-full",
+            severity,
+            title: format!(
+                "The storage pool {name} is {} full",
+                percent(thin.data_used)
+            ),
+            detail: "When it is full, machines that write to it are stopped until there is room."
+                .to_owned(),
+            remedy: MAKE_ROOM,
         });
     }
-    if let Some(used) = thin.metadata_used.filter(|used| *used >= NEARLY_FULL) {
+    if let Some(severity) = severity(thin.metadata_used, &METADATA) {
         tell(Story {
             code: "pool-metadata-nearly-full",
-            severity: if used >= FULL {
-                Severity::Critical
-            } else {
-                Severity::Warning
-            },
+            severity,
             title: format!(
                 "The storage pool {name} has used {} of its room for metadata",
-                percent(used)
+                percent(thin.metadata_used)
             ),
             detail: "Without it nothing more can be written, even where there is room for data."
                 .to_owned(),
-            remedy: "Remove volumes that are not needed.",
+            remedy: "Delete volumes that nobody needs, or make new ones in another pool.",
         });
     }
 }
@@ -438,6 +452,52 @@ mod tests {
         };
         let node = NodeId(uuid::Uuid::nil());
         faults(&Desired::default(), &observed, &[], node)
+    }
+
+    fn of_pool_with(data_used: f64, metadata_used: f64, health: &str) -> Vec<(String, Severity)> {
+        let thin = Thin {
+            size: Bytes::gib(100),
+            active: true,
+            data_used: Some(data_used),
+            metadata_used: Some(metadata_used),
+            health: health.to_owned(),
+            needs_check: false,
+        };
+        let mut told = Vec::new();
+        of_thin("data", &thin, &mut |story| {
+            assert!(!story.remedy.is_empty());
+            told.push((story.code.to_owned(), story.severity));
+        });
+        told
+    }
+
+    #[test]
+    fn a_pool_that_fills_is_told_in_three_steps() {
+        for (data, metadata, wanted) in [
+            (0.699, 0.799, vec![]),
+            (0.70, 0.0, vec![("pool-nearly-full", Severity::Info)]),
+            (0.80, 0.0, vec![("pool-nearly-full", Severity::Warning)]),
+            (0.90, 0.0, vec![("pool-nearly-full", Severity::Critical)]),
+            (
+                0.0,
+                0.80,
+                vec![("pool-metadata-nearly-full", Severity::Warning)],
+            ),
+            (
+                1.0,
+                0.95,
+                vec![
+                    ("pool-nearly-full", Severity::Critical),
+                    ("pool-metadata-nearly-full", Severity::Critical),
+                ],
+            ),
+        ] {
+            let told = of_pool_with(data, metadata, "");
+            let told: Vec<_> = told.iter().map(|(c, s)| (c.as_str(), *s)).collect();
+            assert_eq!(told, wanted, "{data} {metadata}");
+        }
+        let full = of_pool_with(1.0, 0.1, "out_of_data");
+        assert_eq!(full, [("pool-full".to_owned(), Severity::Critical)]);
     }
 
     fn data(text: &str) -> Content {
