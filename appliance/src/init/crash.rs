@@ -25,11 +25,10 @@ pub fn save() -> Result<Option<Fault>, FsError> {
     Ok((moved > 0).then(|| Fault {
         code: "kernel-crash",
         title: "The machine crashed before this start.".to_owned(),
-        detail: format!("The kernel left {moved} records; they are kept in {KEPT}."),
-        remedy:
-            "If it happens again, check memory and cooling, update the firmware, and report it \
-                 together with a support bundle."
-                .to_owned(),
+        detail: format!("The kernel left {moved} records of it; they are kept in {KEPT}."),
+        remedy: "If it happens again, check memory and cooling, update the firmware, and report it with the records: \
+                 text files in the folder crash of the partition ashlar-state, for a rescue system to read."
+            .to_owned(),
         severity: Severity::Warning,
     }))
 }
