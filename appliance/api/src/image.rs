@@ -18,7 +18,8 @@ pub struct ImageSpec {
     pub description: String,
     /// Where its bytes come from.
     pub source: ImageSource,
-    /// SHA-256 that the bytes must have, 64 hexadecimal digits; not checked when absent.
+    /// SHA-256 that the bytes must have, 64 hexadecimal digits; not checked when absent. Required for an `http://`
+    /// address, over which anybody on the way could send other bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9A-Fa-f]{64}$"))]
     pub sha256: Option<String>,
@@ -81,6 +82,12 @@ impl Check for ImageSpec {
                     }),
                     "source.url",
                     "an address without a user name or password",
+                );
+                f.require(
+                    self.sha256.is_some() || !url.starts_with("http://"),
+                    "sha256",
+                    "the SHA-256 of the file, because over http:// anybody on the way could send another; \
+                     or use https://",
                 );
             }
         }
@@ -150,3 +157,32 @@ object!(
     /// An image.
     Image, ImageId, ImageSpec, ImageStatus
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_unprotected_needs_its_sum() {
+        let check = |url: &str, sha256: Option<&str>| {
+            let spec = ImageSpec {
+                name: "debian".parse().unwrap(),
+                description: String::new(),
+                source: ImageSource::Url {
+                    url: url.to_owned(),
+                },
+                sha256: sha256.map(str::to_owned),
+            };
+            match spec.check() {
+                Ok(()) => Vec::new(),
+                Err(found) => found.into_iter().map(|error| error.field).collect(),
+            }
+        };
+        let sum = "0f".repeat(32);
+        let (plain, safe) = ("http://example.org/a", "https://example.org/a");
+        assert_eq!(check(plain, None), ["sha256"]);
+        assert!(check(plain, Some(&sum)).is_empty());
+        assert_eq!(check(plain, Some("0f")), ["sha256"]);
+        assert!(check(safe, None).is_empty());
+    }
+}
