@@ -16,10 +16,10 @@ use ashlar_api::error::Code;
 use super::auth::Caller;
 use super::error::{Failure, PROBLEM_JSON};
 
-/// Scripts, styles and connections of our own only; `wasm-unsafe-eval` is what
+/// Scripts, styles and connections of our own only, WebSockets among them; `wasm-unsafe-eval` is what
 /// running WebAssembly is called, and allows no `eval` of scripts.
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
-    img-src 'self' data: blob:; connect-src 'self' wss:; frame-ancestors 'none'; base-uri 'none'; \
+    img-src 'self' data: blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
     form-action 'self'; object-src 'none'";
 
 const HEADERS: [(HeaderName, &str); 6] = [
