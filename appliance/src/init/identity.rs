@@ -7,26 +7,19 @@ use std::path::Path;
 
 use super::log;
 use crate::sys::fs::{self, FsError};
-use crate::sys::sysfs;
+use crate::sys::{hostname, sysfs};
 
 const ID: &str = "/var/lib/ashlar/machine-id";
-const NAME: &str = "/var/lib/ashlar/hostname";
+/// Where `/etc/machine-id` of the read-only root leads; some tools ask for it.
+const SHOWN_ID: &str = "/run/ashlar/machine-id";
 
 /// Makes the id on the first start and gives the machine its name.
 pub fn establish() -> Result<(), FsError> {
     let id = machine_id(Path::new(ID))?;
-    // Some tools ask for this file; on the read-only root it is a mount point.
-    let (copy, wanted) = (Path::new("/run/machine-id"), Path::new("/etc/machine-id"));
-    fs::write_atomic(copy, format!("{id}\n").as_bytes(), 0o444)?;
-    if wanted.exists() && !fs::is_mounted(wanted)? {
-        fs::bind(copy, wanted)?;
-    }
-    let name = host_name(sysfs::text(NAME).as_deref(), &id);
+    fs::write_atomic(Path::new(SHOWN_ID), format!("{id}\n").as_bytes(), 0o444)?;
+    let name = host_name(sysfs::text(hostname::KEPT).as_deref(), &id);
     log::info(format_args!("this is {name}, machine id {id}"));
-    nix::unistd::sethostname(&name).map_err(|errno| FsError::Write {
-        path: NAME.into(),
-        source: errno.into(),
-    })
+    hostname::set(&name, Path::new(hostname::SHOWN))
 }
 
 /// 32 hexadecimal digits, made when there are none yet.

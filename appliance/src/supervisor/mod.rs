@@ -16,6 +16,7 @@
 
 mod ending;
 mod facts;
+mod hostname;
 mod identity;
 mod parts;
 mod settled;
@@ -158,6 +159,7 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let settled = settled::watch();
     let parts = Parts::start(&store, &identity, &settled, &stopped);
+    let name = tokio::spawn(hostname::follow(store.clone(), identity.node));
     let certificate = certificate.await??;
     let health = health.await??;
     let sources = health::Sources {
@@ -239,6 +241,7 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     }
     server.ended().await;
     watcher.abort();
+    name.abort();
     for screen in screens {
         screen.abort();
     }

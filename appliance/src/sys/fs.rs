@@ -232,22 +232,6 @@ pub fn mount(
     })
 }
 
-/// Makes a directory appear at a second place.
-pub fn bind(from: &Path, target: &Path) -> Result<(), FsError> {
-    nix::mount::mount(
-        Some(from),
-        target,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .map_err(|errno| FsError::Mount {
-        what: from.display().to_string(),
-        target: target.to_owned(),
-        source: errno.into(),
-    })
-}
-
 /// How hard to unmount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmount {

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod command;
 pub mod fs;
 pub mod home;
+pub mod hostname;
 pub mod init_socket;
 pub mod io_uring;
 pub mod pidfd;
