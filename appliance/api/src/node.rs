@@ -170,6 +170,14 @@ pub struct NodeStatus {
     pub confirm_until: Option<Timestamp>,
 }
 
+/// The newest lines of a node's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Log {
+    /// The lines, oldest first.
+    pub lines: Vec<String>,
+}
+
 /// Asks a node to restart or to power off. Machines on it are asked to end first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -11,7 +11,7 @@ use actix_web::{HttpResponse, get, post, put, web};
 use ashlar_api::error::Code;
 use ashlar_api::job::Kind;
 use ashlar_api::metrics::{Range, Sample, Series};
-use ashlar_api::node::{Node, NodeEnd, NodeSpec, NodeStatus};
+use ashlar_api::node::{Log, Node, NodeEnd, NodeSpec, NodeStatus};
 use ashlar_api::vm::VmPhase;
 use ashlar_api::{Bytes, NodeId, Page, Timestamp};
 use jiff::ToSpan;
@@ -25,7 +25,7 @@ use crate::state::command::Command;
 use crate::state::schema::{NodeRecord, VmRecord};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::init_socket::{self, Request};
-use crate::sys::{proc, sysfs};
+use crate::sys::{fs, proc, sysfs};
 
 /// How long an unconfirmed change of the management network lasts.
 const CONFIRM_SECONDS: i64 = 60;
@@ -221,6 +221,51 @@ pub async fn metrics(
 ) -> Answer {
     shared.need::<NodeRecord>(id)?;
     Ok(reply::ok(&shared.app.health.metrics.series(query.range)))
+}
+
+/// How much of the log.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LogQuery {
+    /// How many lines at most; 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 200)]
+    #[serde(default)]
+    pub lines: Option<usize>,
+}
+
+/// How many lines of the log are answered unless it is said.
+const LINES: usize = 200;
+/// How many at most.
+const MOST_LINES: usize = 1000;
+
+/// The newest lines of a node's log
+///
+/// What its own program has said since the node was switched on, oldest first.
+/// Very long lines count for several.
+#[utoipa::path(responses((status = 200, body = Log)))]
+#[get("/nodes/{id}/log")]
+pub async fn log(
+    shared: web::Data<Shared>,
+    _: Caller,
+    Id(id): Id<NodeId>,
+    query: web::Query<LogQuery>,
+) -> Answer {
+    shared.need::<NodeRecord>(id)?;
+    own(&shared, id)?;
+    let lines = query.lines.unwrap_or(LINES);
+    if !(1..=MOST_LINES).contains(&lines) {
+        return Err(Failure::invalid(
+            "lines",
+            format!("between 1 and {MOST_LINES}"),
+        ));
+    }
+    let file = shared.app.run.join("log/supervisor.log");
+    let lines = web::block(move || fs::tail_with_older(&file, lines))
+        .await
+        .map_err(|error| Failure::internal("read the log", &error))?
+        .map_err(|error| Failure::internal("read the log", &error))?;
+    Ok(reply::ok(&Log { lines }))
 }
 
 /// Restarts a node

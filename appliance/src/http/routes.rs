@@ -29,7 +29,7 @@ routes! {
     user::list, user::create, user::read, user::replace, user::delete, user::password,
     site::read, site::replace,
     certificate::read, certificate::replace, certificate::renew,
-    node::list, node::read, node::replace, node::metrics, node::confirm, node::restart, node::power_off, node::restart_supervisor,
+    node::list, node::read, node::replace, node::metrics, node::log, node::confirm, node::restart, node::power_off, node::restart_supervisor,
     metrics::read,
     link::list, drive::list, service::list,
     pool::list, pool::create, pool::read, pool::delete,

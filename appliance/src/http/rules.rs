@@ -90,6 +90,7 @@ pub const RULES: &[Rule] = rules! {
     GET    "/nodes/{id}" viewer;
     PUT    "/nodes/{id}" administrator;
     GET    "/nodes/{id}/metrics" viewer;
+    GET    "/nodes/{id}/log" operator;
     POST   "/nodes/{id}/confirm" administrator;
     POST   "/nodes/{id}/restart" administrator;
     POST   "/nodes/{id}/power-off" administrator;

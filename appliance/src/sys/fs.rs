@@ -104,9 +104,10 @@ pub fn remove_file(path: &Path) -> Result<(), FsError> {
     }
 }
 
-/// The last lines of a log, at most `lines` of them and at most 64 KiB; empty when there is no file.
+/// The last lines of a log, at most `lines` of them and at most 64 KiB, or half a KiB a line where that is more; empty
+/// when there is no file.
 pub fn tail(path: &Path, lines: usize) -> Result<Vec<String>, FsError> {
-    const MOST: u64 = 64 << 10;
+    let most = (lines as u64).saturating_mul(512).max(64 << 10);
     let failed = |source| FsError::Read {
         path: path.to_owned(),
         source,
@@ -116,13 +117,13 @@ pub fn tail(path: &Path, lines: usize) -> Result<Vec<String>, FsError> {
         other => other.map_err(failed)?,
     };
     let size = file.metadata().map_err(failed)?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(MOST)))
+    file.seek(SeekFrom::Start(size.saturating_sub(most)))
         .map_err(failed)?;
     let mut bytes = Vec::new();
-    file.take(MOST).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(most).read_to_end(&mut bytes).map_err(failed)?;
     let text = String::from_utf8_lossy(&bytes);
     let mut all: Vec<&str> = text.lines().collect();
-    if size > MOST && all.len() > 1 {
+    if size > most && all.len() > 1 {
         all.remove(0);
     }
     Ok(all
@@ -130,6 +131,24 @@ pub fn tail(path: &Path, lines: usize) -> Result<Vec<String>, FsError> {
         .skip(all.len().saturating_sub(lines))
         .map(|line| (*line).to_owned())
         .collect())
+}
+
+/// The same of a log that [`trim_log`] bounds: where it has begun anew, what was set aside goes before it.
+pub fn tail_with_older(path: &Path, lines: usize) -> Result<Vec<String>, FsError> {
+    let newest = tail(path, lines)?;
+    if newest.len() >= lines {
+        return Ok(newest);
+    }
+    let mut all = tail(&older(path), lines - newest.len())?;
+    all.extend(newest);
+    Ok(all)
+}
+
+/// Where [`trim_log`] puts what it takes out of a log.
+fn older(path: &Path) -> PathBuf {
+    let mut older = path.as_os_str().to_owned();
+    older.push(".1");
+    older.into()
 }
 
 /// Bounds a log that another process appends to: when it is longer than `most`, its last half goes to `<path>.1`
@@ -148,11 +167,9 @@ pub fn trim_log(path: &Path, most: u64) -> Result<(), FsError> {
     if size <= most {
         return Ok(());
     }
-    let mut older = path.as_os_str().to_owned();
-    older.push(".1");
     file.seek(SeekFrom::Start(size.saturating_sub(most / 2)))
         .map_err(failed)?;
-    let mut copy = File::create(older).map_err(failed)?;
+    let mut copy = File::create(older(path)).map_err(failed)?;
     io::copy(&mut file.take(most), &mut copy).map_err(failed)?;
     OpenOptions::new()
         .write(true)
@@ -389,6 +406,11 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "after\n");
         let older = std::fs::read_to_string(directory.path().join("qemu.log.1")).unwrap();
         assert!(older.len() <= 200 && older.ends_with("line 99\n"));
+        assert_eq!(
+            tail_with_older(&path, 3).unwrap(),
+            ["line 98", "line 99", "after"]
+        );
+        assert_eq!(tail_with_older(&path, 1).unwrap(), ["after"]);
         assert!(tail(&directory.path().join("none"), 3).unwrap().is_empty());
     }
 

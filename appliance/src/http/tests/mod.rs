@@ -351,6 +351,50 @@ async fn a_first_day() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_the_node_is_read_from_its_end() {
+    let rig = Rig::start().await;
+    let session = rig.claim().await;
+    let path = format!("/nodes/{}/log", rig.app.node);
+    let ask = |query: &str| {
+        let request = rig.ask(Method::GET, &format!("{path}{query}"));
+        session.sign(request).send()
+    };
+    let lines = async |query: &str| -> Vec<String> {
+        let answer = ask(query).await.unwrap();
+        assert_eq!(answer.status(), 200, "{query}");
+        answer.json::<ashlar_api::node::Log>().await.unwrap().lines
+    };
+    assert!(lines("").await.is_empty(), "there is no log yet");
+    let folder = rig.app.run.join("log");
+    std::fs::create_dir(&folder).unwrap();
+    let mut log: Vec<u8> = (0..2000)
+        .flat_map(|n| format!("line {n}\n").into_bytes())
+        .collect();
+    log.extend(b"no \xff text\n");
+    std::fs::write(folder.join("supervisor.log"), log).unwrap();
+    let newest = lines("").await;
+    assert_eq!(newest.len(), 200);
+    assert_eq!(
+        (newest[198].as_str(), newest[199].as_str()),
+        ("line 1999", "no \u{fffd} text")
+    );
+    assert_eq!(lines("?lines=1000").await.len(), 1000);
+    assert_eq!(lines("?lines=1").await, ["no \u{fffd} text"]);
+    for bad in ["?lines=0", "?lines=1001"] {
+        let refused = problem(ask(bad).await.unwrap(), bad).await;
+        assert_eq!(refused["fields"][0]["field"], "lines");
+    }
+    let viewer = json!({ "name": "robot", "role": "viewer" });
+    let made = session.sign(rig.ask(Method::POST, "/tokens")).json(&viewer);
+    let made: Value = made.send().await.unwrap().json().await.unwrap();
+    let request = rig.ask(Method::GET, &path);
+    let request = request.bearer_auth(made["secret"].as_str().unwrap());
+    let refused = problem(request.send().await.unwrap(), "a viewer").await;
+    assert_eq!(refused["code"], "forbidden");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn init_is_asked_for_a_new_supervisor() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let rig = Rig::start().await;
