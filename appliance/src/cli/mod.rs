@@ -24,6 +24,7 @@ mod link;
 #[cfg(test)]
 mod live;
 mod login;
+mod metrics;
 mod network;
 mod node;
 mod noun;
@@ -275,6 +276,11 @@ mod tests {
             "api get /vms?limit=1 -o json",
             "site set --ntp-server a --ntp-server b",
             "--url node-1 claim --site lab --node node-1 --user ann",
+            "node metrics",
+            "node metrics node-1 --range day",
+            "vm metrics web-1 --json",
+            "node log --lines 50",
+            "node log node-1",
             "console web-1",
             "completion fish",
         ] {
@@ -293,6 +299,9 @@ mod tests {
             "--url http://node-1 vm list",
             "node set node-1 --dhcp --address 192.0.2.1/24",
             "vm create web-1 --ssh-key key.pub",
+            "vm metrics",
+            "vm metrics web-1 --range week",
+            "node log --lines 0",
         ] {
             let words = std::iter::once("ashlar").chain(line.split(' '));
             let error = Cli::try_parse_from(words).map(drop).unwrap_err();

@@ -8,7 +8,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use ashlar_api::node::{Addressing, Node, NodeEnd, NodeSpec};
+use ashlar_api::metrics::Sample;
+use ashlar_api::node::{Addressing, Log, Node, NodeEnd, NodeSpec};
 use ashlar_api::{Name, Timestamp, endpoint};
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
@@ -16,8 +17,9 @@ use reqwest::Method;
 
 use super::client::{Client, at};
 use super::error::{Error, Result};
+use super::metrics::{self, RangeArgs};
 use super::noun::{self, ChangeArgs, Cx, ListArgs, NameArgs, Noun, ReplaceArgs, object_noun};
-use super::output::{self, Look, list, of, share, word, yes};
+use super::output::{self, Format, Look, list, of, share, word, yes};
 use super::place::{Address, Place};
 use super::saved::Saved;
 use super::{ask, wait};
@@ -36,6 +38,27 @@ pub enum NodeCommand {
     Set(SetArgs),
     /// Replace all settings of a node
     Replace(ReplaceArgs),
+    /// The load of a node: now, and over time
+    Metrics {
+        /// Its name or id; the only node when absent
+        name: Option<String>,
+        /// How far back
+        #[command(flatten)]
+        range: RangeArgs,
+    },
+    /// The newest lines of a node's log
+    Log {
+        /// Its name or id; the only node when absent
+        name: Option<String>,
+        /// How many lines
+        #[arg(
+            long,
+            value_name = "N",
+            default_value_t = 200,
+            value_parser = clap::value_parser!(u16).range(1..=1000)
+        )]
+        lines: u16,
+    },
     /// Keep a change of the management network
     Confirm(NameArgs),
     /// Restart a node; virtual machines on it are asked to end first
@@ -177,6 +200,11 @@ impl NodeCommand {
             NodeCommand::Show(args) => noun::show::<Node>(cx, &args).await,
             NodeCommand::Set(args) => set(cx, args).await,
             NodeCommand::Replace(args) => noun::replace::<Node>(cx, &args).await,
+            NodeCommand::Metrics { name, range } => {
+                let path = one(cx, name).await?;
+                metrics::show::<Sample>(cx, &path, &range).await
+            }
+            NodeCommand::Log { name, lines } => log(cx, name, lines).await,
             NodeCommand::Confirm(args) => {
                 let id = noun::id_of::<Node>(&cx.client, &args.name).await?;
                 let path = format!("{}/confirm", at(Node::PATH, &id));
@@ -202,6 +230,37 @@ impl NodeCommand {
             }
         }
     }
+}
+
+/// The address of the node that is meant: the only one, when none is named.
+async fn one(cx: &Cx, name: Option<String>) -> Result<String> {
+    if let Some(name) = name {
+        let id = noun::id_of::<Node>(&cx.client, &name).await?;
+        return Ok(at(Node::PATH, &id));
+    }
+    let nodes: Vec<Node> = cx.client.all(Node::PATH, &[]).await?;
+    match nodes.as_slice() {
+        [node] => Ok(at(Node::PATH, &node.id())),
+        _ => Err(Error::failed(
+            format!("there are {} nodes", nodes.len()),
+            "Name the one that is meant; `ashlar node list` shows them.",
+        )),
+    }
+}
+
+async fn log(cx: &Cx, name: Option<String>, lines: u16) -> Result {
+    let path = format!("{}/log?lines={lines}", one(cx, name).await?);
+    let answer = cx.client.get(&path).await?;
+    if cx.look.format == Format::Json {
+        return output::json(&answer.body);
+    }
+    let log: Log = answer.read()?;
+    let text: String = log
+        .lines
+        .iter()
+        .map(|line| output::plain(line) + "\n")
+        .collect();
+    output::print(&text)
 }
 
 async fn end(cx: &Cx, args: EndArgs, verb: &str, question: &str) -> Result {

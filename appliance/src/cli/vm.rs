@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ashlar_api::endpoint;
+use ashlar_api::metrics::VmSample;
 use ashlar_api::vm::{Vm, VmAction, VmDisk, VmPhase, VmSpec};
 use ashlar_api::volume::Volume;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 
+use super::client::at;
 use super::error::{Error, Result};
+use super::metrics::{self, RangeArgs};
 use super::noun::{
     self, ChangeArgs, Cx, DeleteArgs, ListArgs, NameArgs, Noun, ReplaceArgs, object_noun,
 };
@@ -49,6 +52,14 @@ pub enum VmCommand {
     Pause(ActArgs),
     /// Let it go on
     Resume(ActArgs),
+    /// Its load: now, and over time
+    Metrics {
+        /// Its name or id
+        name: String,
+        /// How far back
+        #[command(flatten)]
+        range: RangeArgs,
+    },
     /// Its serial line, in this terminal; Ctrl-] leaves
     Console(NameArgs),
     /// A picture of its screen
@@ -205,6 +216,10 @@ impl VmCommand {
             VmCommand::Reset(args) => force(cx, args, VmAction::Reset, "Reset").await,
             VmCommand::Pause(args) => act(cx, args, VmAction::Pause).await,
             VmCommand::Resume(args) => act(cx, args, VmAction::Resume).await,
+            VmCommand::Metrics { name, range } => {
+                let id = noun::id_of::<Vm>(&cx.client, &name).await?;
+                metrics::show::<VmSample>(cx, &at(Vm::PATH, &id), &range).await
+            }
             VmCommand::Console(args) => console::run(cx, &args.name).await,
             VmCommand::Screenshot { name, file } => screenshot(cx, &name, file).await,
         }

@@ -119,7 +119,7 @@ impl Failure {
         tracing::error!("{what}: {}", crate::reconcile::chain(error));
         Failure::new(Code::Internal, "the appliance could not do this")
             .detail(format!("It failed to {what}."))
-            .remedy("Try again. If it goes on, the log of the node says why.")
+            .remedy("Try again. If it goes on, `ashlar node log` says why.")
     }
 
     /// The problem as the client reads it.
@@ -230,7 +230,7 @@ impl From<ConsoleError> for Failure {
             ConsoleError::Failed { .. } => {
                 tracing::warn!("a console: {}", crate::reconcile::chain(&error));
                 Failure::new(Code::Unavailable, title)
-                    .remedy("Try again. If it goes on, the log of the node says why.")
+                    .remedy("Try again. If it goes on, `ashlar node log` says why.")
             }
         }
     }
