@@ -365,8 +365,8 @@ fn address_story(desired: &Desired, observed: &Observed, want: &Want<'_>) -> Opt
         detail: format!("The node has no IPv4 address from the network. It keeps asking. {meanwhile}")
             .trim_end()
             .to_owned(),
-        remedy: "Give the node a fixed address on the local screen or in the seed file, or see that a DHCP server is \
-                 on this network and that the cable is in the right port."
+        remedy: "Give the node a fixed address on the local screen, or see that a DHCP server is on this network and \
+                 that the cable is in the right port."
             .to_owned(),
         subject: link_subject(&link.name),
     })
