@@ -58,7 +58,8 @@ pub struct RunArguments {
     /// Processors
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     cpus: u32,
-    /// A file with settings for the first boot
+    /// A file with settings for the first boot; the machine gets it as firmware configuration, but this version does not
+    /// read it yet
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
     /// A word added to the kernel's command line; can be given several times
