@@ -256,7 +256,7 @@ fn objects(live: Live, words: &str) -> Vec<Hit> {
             icon: Icon::Network,
             name: network.spec.name.to_string(),
             more: words::network_mode(&network.spec.mode).0.to_owned(),
-            to: "/networks".to_owned(),
+            to: format!("/networks/{}", network.id),
         })
     });
     hits.extend(networks.take(MOST));
