@@ -211,7 +211,7 @@ fn PoolCard(key: String, may: Memo<bool>) -> impl IntoView {
         <Confirm
             open=deleting
             title=Signal::derive(move || format!("Delete pool {}", name.get()))
-            text="Its drives become free for other use. A pool that still holds volumes is not deleted: delete those first. Images that live in it are lost."
+            text="Its drives become free for other use. A pool that still holds volumes is not deleted, nor is the one that keeps the images while there are any: delete those first."
             name
             verb="Delete the pool"
             busy=work.busy()
