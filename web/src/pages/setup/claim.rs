@@ -1,6 +1,8 @@
 //! Steps one and two: the code on the machine's screen, then names and the first
 //! administrator. Both are sent together; the code is tried first, so that
-//! nobody fills in the rest for nothing.
+//! nobody fills in the rest for nothing. Who came by the picture on the screen
+//! brings the code behind the `#` of the address, where it is neither sent nor
+//! logged; it leaves the address at once, so that nobody passes it on with a link.
 
 use ashlar_api::error::Code;
 use ashlar_api::site::{ClaimCheck, ClaimRequest, SiteSpec};
@@ -8,6 +10,7 @@ use ashlar_api::user::Session;
 use ashlar_api::{FieldError, Name, endpoint};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_location, use_navigate};
+use wasm_bindgen::JsValue;
 
 use super::Frame;
 use crate::client;
@@ -18,7 +21,7 @@ use crate::time;
 /// Claiming an appliance that has no owner.
 #[component]
 pub fn Claim() -> impl IntoView {
-    let code = RwSignal::new(String::new());
+    let code = RwSignal::new(take_code());
     let checked = RwSignal::new(false);
     let navigate = use_navigate();
     let path = use_location().pathname;
@@ -44,6 +47,29 @@ pub fn Claim() -> impl IntoView {
             }}
         </Frame>
     }
+}
+
+// The code behind the `#` of the address, which loses it; empty when none is there.
+fn take_code() -> String {
+    let window = window();
+    let location = window.location();
+    let Some(code) = location.hash().ok().and_then(|hash| code_in(&hash)) else {
+        return String::new();
+    };
+    let bare = location
+        .pathname()
+        .and_then(|path| Ok(path + &location.search()?));
+    if let (Ok(bare), Ok(history)) = (bare, window.history()) {
+        // Should the browser refuse, the code only stays in sight.
+        let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&bare));
+    }
+    code
+}
+
+fn code_in(hash: &str) -> Option<String> {
+    let code = tidy(hash);
+    // Eight characters and the dash.
+    (code.len() == 9).then_some(code)
 }
 
 // The same characters whatever a person typed between them.
@@ -245,7 +271,15 @@ fn Names(code: RwSignal<String>, back: Callback<()>) -> impl IntoView {
 
 #[cfg(test)]
 mod tests {
-    use super::tidy;
+    use super::{code_in, tidy};
+
+    #[test]
+    fn codes_are_found_in_addresses() {
+        assert_eq!(code_in("#7KXQ-M2PD").as_deref(), Some("7KXQ-M2PD"));
+        assert_eq!(code_in("#7kxqm2pd").as_deref(), Some("7KXQ-M2PD"));
+        assert_eq!(code_in(""), None);
+        assert_eq!(code_in("#drives"), None);
+    }
 
     #[test]
     fn codes_are_tidied() {
