@@ -1,19 +1,18 @@
 //! The node: what it is made of, how loaded it is, the programs it runs, and
 //! turning it off.
 
-use ashlar_api::node::{Node, NodeEnd};
+mod power;
+
+use ashlar_api::Bytes;
+use ashlar_api::node::Node;
 use ashlar_api::service::Service;
 use ashlar_api::user::Role;
-use ashlar_api::vm::VmPhase;
-use ashlar_api::{Bytes, endpoint};
 use leptos::prelude::*;
 
+use self::power::{StartAgain, Turn};
 use super::overview::{Load, read_load};
 use crate::address;
-use crate::client;
-use crate::components::{
-    Confirm, Copy, Fact, Facts, Icon, Item, Menu, Meter, Part, Pill, Toasts, Tone, Until, Work,
-};
+use crate::components::{Copy, Fact, Facts, Icon, Item, Menu, Meter, Part, Pill, Tone, Until};
 use crate::format;
 use crate::live::Live;
 use crate::session::Sessions;
@@ -48,6 +47,7 @@ pub fn Nodes() -> impl IntoView {
 fn One(node: Memo<Node>) -> impl IntoView {
     let clock = Clock::get();
     let restarting = address::flag("do", "restart");
+    let starting_again = address::flag("do", "restart-supervisor");
     let powering_off = address::flag("do", "power-off");
     let may = Memo::new(|_| Sessions::get().may(Role::Administrator));
     let name = Signal::derive(move || node.with(|node| node.spec.name.to_string()));
@@ -77,11 +77,16 @@ fn One(node: Memo<Node>) -> impl IntoView {
                 may.get()
                     .then(|| {
                         view! {
-                            <Menu label="Turn the node off" words="Power">
+                            <Menu label="Restart the node or turn it off" words="Power">
                                 <Item
                                     label="Restart"
                                     icon=Icon::Restart
                                     on_press=move |()| restarting.set(true)
+                                />
+                                <Item
+                                    label="Restart the control plane"
+                                    icon=Icon::Restart
+                                    on_press=move |()| starting_again.set(true)
                                 />
                                 <Item
                                     label="Power off"
@@ -118,6 +123,7 @@ fn One(node: Memo<Node>) -> impl IntoView {
             does="Power the node off"
             after="It stays off until somebody presses its power button."
         />
+        <StartAgain node open=starting_again />
     }
 }
 
@@ -255,63 +261,5 @@ fn Services() -> impl IntoView {
                 </div>
             </Until>
         </div>
-    }
-}
-
-#[component]
-fn Turn(
-    node: Memo<Node>,
-    open: RwSignal<bool>,
-    verb: &'static str,
-    title: &'static str,
-    does: &'static str,
-    after: &'static str,
-) -> impl IntoView {
-    let live = Live::get();
-    let toasts = Toasts::get();
-    let work = Work::new();
-    let name = Signal::derive(move || node.with(|node| node.spec.name.to_string()));
-    let text = Signal::derive(move || {
-        let running = live
-            .vms
-            .all()
-            .iter()
-            .filter(|vm| vm.status.phase == VmPhase::Running)
-            .count();
-        let machines = match running {
-            0 => "No machine is running.".to_owned(),
-            n => format!(
-                "{} shut down first.",
-                format::count(n, "running machine is", "running machines are")
-            ),
-        };
-        format!("{machines} {after}")
-    });
-    let go = move |()| {
-        let path = format!(
-            "{}/{}/{verb}",
-            endpoint::NODES,
-            node.with_untracked(|node| node.id)
-        );
-        // The node wants its name once more, so that nobody ends the wrong one.
-        let end = NodeEnd {
-            confirm: name.get_untracked(),
-        };
-        work.run(async move { client::act(&path, &end).await }, move |()| {
-            open.set(false);
-            toasts.begun(format!("{does}: begun"), String::new());
-        });
-    };
-    view! {
-        <Confirm
-            open
-            title=Signal::derive(move || format!("{title} {}", name.get()))
-            text
-            name
-            verb=does
-            busy=work.busy()
-            problem=work.problem()
-            on_confirm=Callback::new(go)
-        />
     }
 }

@@ -52,7 +52,7 @@ const PLACES: [(&str, &str, &str, Icon, &str); 21] = [
     (
         "Go to",
         "Node",
-        "hardware processor services restart power off",
+        "hardware processor services restart control plane supervisor power off",
         Icon::Node,
         "/nodes",
     ),
@@ -89,7 +89,7 @@ const PLACES: [(&str, &str, &str, Icon, &str); 21] = [
     (
         "Settings",
         "Node settings",
-        "host name restart power off",
+        "host name restart control plane power off",
         Icon::Node,
         "/settings/node",
     ),

@@ -58,12 +58,17 @@ pub fn NodeSettings() -> impl IntoView {
                 <div class="card form tight">
                     <h2>"Power"</h2>
                     <p class="dim small">
-                        "Running machines are shut down first. A restart brings back those that run always."
+                        "Running machines are shut down first. A restart brings back those that run always. Restarting only the control plane touches no machine."
                     </p>
                     <div class="actions">
                         <LinkButton
                             href="/nodes?do=restart"
                             label="Restart the node"
+                            icon=Icon::Restart
+                        />
+                        <LinkButton
+                            href="/nodes?do=restart-supervisor"
+                            label="Restart the control plane"
                             icon=Icon::Restart
                         />
                         <LinkButton
