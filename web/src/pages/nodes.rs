@@ -1,6 +1,7 @@
-//! The node: what it is made of, how loaded it is, the programs it runs, and
-//! turning it off.
+//! The node: what it is made of, how loaded it is, the programs it runs, its
+//! log, and turning it off.
 
+mod log;
 mod power;
 
 use ashlar_api::Bytes;
@@ -9,6 +10,7 @@ use ashlar_api::service::Service;
 use ashlar_api::user::Role;
 use leptos::prelude::*;
 
+use self::log::Log;
 use self::power::{StartAgain, Turn};
 use super::overview::{Load, read_load};
 use crate::address;
@@ -106,6 +108,7 @@ fn One(node: Memo<Node>) -> impl IntoView {
             </div>
             <Memory node />
             <Services />
+            <Log node />
         </div>
         <Turn
             node

@@ -52,7 +52,7 @@ const PLACES: [(&str, &str, &str, Icon, &str); 21] = [
     (
         "Go to",
         "Node",
-        "hardware processor services restart control plane supervisor power off",
+        "hardware processor services log restart control plane supervisor power off",
         Icon::Node,
         "/nodes",
     ),
