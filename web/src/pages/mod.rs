@@ -7,6 +7,7 @@ pub mod gone;
 pub mod health;
 pub mod images;
 pub mod jobs;
+pub mod load;
 pub mod networks;
 pub mod nodes;
 pub mod overview;

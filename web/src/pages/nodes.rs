@@ -12,7 +12,7 @@ use leptos::prelude::*;
 
 use self::log::Log;
 use self::power::{StartAgain, Turn};
-use super::overview::{Load, read_load};
+use super::load::{Load, read_load};
 use crate::address;
 use crate::components::{Copy, Fact, Facts, Icon, Item, Menu, Meter, Part, Pill, Tone, Until};
 use crate::format;

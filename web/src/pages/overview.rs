@@ -1,16 +1,17 @@
 //! How everything is, in one sentence first; then what is wrong, what is used,
 //! how the load was, and what happened lately.
 
+use ashlar_api::Bytes;
 use ashlar_api::metrics::Sample;
 use ashlar_api::node::Node;
 use ashlar_api::user::Role;
 use ashlar_api::vm::VmPhase;
-use ashlar_api::{Bytes, Timestamp};
 use leptos::prelude::*;
 use leptos_router::components::A;
 
 use super::fault::FaultNotice;
-use crate::components::{Chart, Icon, Line, LinkButton, Look, Meter, Part, Segments, Unit};
+use super::load::{Load, read_load};
+use crate::components::{Icon, LinkButton, Look, Meter, Part};
 use crate::format;
 use crate::live::Live;
 use crate::session::Sessions;
@@ -96,20 +97,6 @@ pub fn Overview() -> impl IntoView {
             </div>
         </div>
     }
-}
-
-/// Reads the load of the last hour, once the node is known.
-pub fn read_load(live: Live) {
-    Effect::new(move |done: Option<bool>| {
-        if done == Some(true) {
-            return true;
-        }
-        let node = live.node();
-        if let Some(node) = &node {
-            live.read_samples(&node.id.to_string());
-        }
-        node.is_some()
-    });
 }
 
 /// What is left to do before the first machine runs.
@@ -378,102 +365,6 @@ fn Machines() -> impl IntoView {
                 }
             })
         />
-    }
-}
-
-/// Seconds and columns of the kept samples.
-fn columns(live: Live, lines: &[fn(&Sample) -> f64]) -> Vec<Vec<f64>> {
-    live.samples.with(|samples| {
-        let seconds = |at: Timestamp| at.as_second() as f64;
-        std::iter::once(samples.iter().map(|s| seconds(s.at)).collect())
-            .chain(lines.iter().map(|line| samples.iter().map(line).collect()))
-            .collect()
-    })
-}
-
-/// The load of the last hour, live.
-#[component]
-pub fn Load() -> impl IntoView {
-    let live = Live::get();
-    let what = RwSignal::new("load".to_owned());
-    let memory = Memo::new(move |_| live.node().map_or(0, |node| node.status.memory.0));
-    let newest = move || live.samples.with(|samples| samples.back().copied());
-    let chart = move || {
-        match what.get().as_str() {
-        "network" => view! {
-            <Legend lines=vec![("f2", "Received"), ("f3", "Sent")] />
-            <Chart
-                lines=vec![
-                    Line { label: "Received", color: "--c2", unit: Unit::Rate, fill: true },
-                    Line { label: "Sent", color: "--c3", unit: Unit::Rate, fill: false },
-                ]
-                values=Signal::derive(move || columns(live, &[|s| s.net_rx as f64, |s| s.net_tx as f64]))
-                label=Signal::derive(move || newest().map(|s| format!("Network over the last hour; now {} received, {} sent", format::rate(s.net_rx), format::rate(s.net_tx))).unwrap_or_default())
-            />
-        }
-        .into_any(),
-        "drives" => view! {
-            <Legend lines=vec![("f2", "Read"), ("f3", "Written")] />
-            <Chart
-                lines=vec![
-                    Line { label: "Read", color: "--c2", unit: Unit::Rate, fill: true },
-                    Line { label: "Written", color: "--c3", unit: Unit::Rate, fill: false },
-                ]
-                values=Signal::derive(move || columns(live, &[|s| s.disk_read as f64, |s| s.disk_write as f64]))
-                label=Signal::derive(move || newest().map(|s| format!("Drives over the last hour; now {} read, {} written", format::rate(s.disk_read), format::rate(s.disk_write))).unwrap_or_default())
-            />
-        }
-        .into_any(),
-        _ => view! {
-            <Legend lines=vec![("f1", "Processor"), ("f4", "Memory")] />
-            <Chart
-                lines=vec![
-                    Line { label: "Processor", color: "--c1", unit: Unit::Share, fill: true },
-                    Line { label: "Memory", color: "--c4", unit: Unit::Share, fill: false },
-                ]
-                values=Signal::derive(move || {
-                    let all = memory.get();
-                    let mut values = columns(live, &[|s| f64::from(s.cpu), |s| s.memory_used.0 as f64]);
-                    if let Some(column) = values.get_mut(2) {
-                        for value in column {
-                            *value = if all == 0 { f64::NAN } else { *value / all as f64 };
-                        }
-                    }
-                    values
-                })
-                label=Signal::derive(move || newest().map(|s| format!("Processor load over the last hour; now {}", format::percent(f64::from(s.cpu)))).unwrap_or_default())
-            />
-        }
-        .into_any(),
-    }
-    };
-    view! {
-        <div class="card">
-            <div class="card-head">
-                <h2>"Load"</h2>
-                <span class="dimmer small">"last hour"</span>
-                <span class="push">
-                    <Segments
-                        label="What the picture shows"
-                        value=what
-                        choices=vec![("load", "Processor"), ("network", "Network"), ("drives", "Drives")]
-                    />
-                </span>
-            </div>
-            {chart}
-        </div>
-    }
-}
-
-#[component]
-fn Legend(lines: Vec<(&'static str, &'static str)>) -> impl IntoView {
-    view! {
-        <div class="legend">
-            {lines
-                .into_iter()
-                .map(|(class, name)| view! { <span><i class=class></i>{name}</span> })
-                .collect_view()}
-        </div>
     }
 }
 
