@@ -3,6 +3,7 @@
 //! page, or from a web address.
 
 mod add;
+pub mod choice;
 
 use ashlar_api::image::{Image, ImagePhase, ImageSource};
 use ashlar_api::user::Role;

@@ -1,12 +1,13 @@
 //! A machine that is not made yet: what was typed, and the request it becomes.
 
-use ashlar_api::image::{Image, ImageFormat, ImagePhase};
+use ashlar_api::image::Image;
 use ashlar_api::vm::{CloudInit, RunPolicy, VmDisk, VmNic, VmSpec};
 use ashlar_api::{Bytes, FieldError, ImageId, Name, NetworkId, PoolId};
 use leptos::prelude::*;
 
 use crate::components::Reader;
 use crate::live::Live;
+use crate::pages::images::choice::too_small;
 use crate::words;
 
 /// What the machine starts from.
@@ -170,11 +171,8 @@ impl Draft {
             reader.parse_or("disks[0].pool", &self.pool.get(), "choose a pool");
         let size: Option<Bytes> = reader.parse("disks[0].size", &self.disk.get());
         let least = self.least_disk(live);
-        if size.is_some_and(|size| size < least) {
-            reader.note(
-                "disks[0].size",
-                format!("at least {least}, which the image needs"),
-            );
+        if let Some(wrong) = size.and_then(|size| too_small(size, least)) {
+            reader.note("disks[0].size", wrong);
         }
         let image: Option<Option<ImageId>> = match self.origin() {
             Origin::Image => reader
@@ -251,17 +249,6 @@ impl Draft {
         self.start.get_untracked()
             && words::run_policy_of(&self.policy.get_untracked()) == RunPolicy::Manual
     }
-}
-
-/// Images that can be used now: CDs, or disks.
-pub fn usable(live: Live, cds: bool) -> Vec<Image> {
-    let mut images = live.images.all();
-    images.retain(|image| {
-        !image.deleting
-            && image.status.phase == ImagePhase::Ready
-            && (image.status.format == Some(ImageFormat::Iso)) == cds
-    });
-    images
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::address;
 use crate::client;
 use crate::components::{Button, Form, LinkButton, Look, Notice, Stepper, Toasts, Tone, Trouble};
 use crate::live::Live;
+use crate::pages::images::choice::usable;
 use crate::shell::Head;
 use draft::Draft;
 
@@ -167,8 +168,8 @@ fn choose_the_only_ones(live: Live, draft: Draft) {
         if done == Some(true) || !live.images.here() {
             return done == Some(true);
         }
-        let disks = draft::usable(live, false);
-        let cds = draft::usable(live, true);
+        let disks = usable(live, false);
+        let cds = usable(live, true);
         match disks.as_slice() {
             [one] => draft.image.set(one.id.to_string()),
             [] if !cds.is_empty() => draft.origin.set("cd".to_owned()),

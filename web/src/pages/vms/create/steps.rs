@@ -1,34 +1,20 @@
 //! The five steps.
 
 use ashlar_api::Bytes;
-use ashlar_api::image::Image;
 use ashlar_api::vm::RunPolicy;
 use leptos::prelude::*;
 
-use super::draft::{Draft, Origin, SIZES, usable};
+use super::draft::{Draft, Origin, SIZES};
 use crate::components::pick::Choice;
 use crate::components::{
     AreaField, Fact, Facts, Icon, LinkButton, Notice, Picks, SelectField, TextField, Tick, Tone,
 };
 use crate::format;
 use crate::live::Live;
+use crate::pages::images::choice::{options, usable};
 use crate::pages::networks::subnet;
 use crate::pages::storage::volume::pool_options;
 use crate::words;
-
-fn options(images: Vec<Image>, none: &str) -> Vec<(String, String)> {
-    std::iter::once((String::new(), none.to_owned()))
-        .chain(images.into_iter().map(|image| {
-            let kind = image.status.format.map_or("", words::image_format);
-            let words = format!(
-                "{} · {kind} · {}",
-                image.spec.name,
-                format::bytes(image.status.size)
-            );
-            (image.id.to_string(), words)
-        }))
-        .collect()
-}
 
 /// Step one.
 #[component]
