@@ -26,6 +26,18 @@ pub const fn vm_phase(phase: VmPhase) -> (Tone, &'static str, Icon) {
     }
 }
 
+/// A setting of a machine that waits for its next start.
+pub fn vm_setting(name: &str) -> &str {
+    match name {
+        "cpus" => "processors",
+        "cdrom" => "the CD",
+        "nics" => "network interfaces",
+        "cloud_init" => "what its first start does",
+        // Memory and disks are called so, and what a newer appliance names is better than nothing.
+        name => name,
+    }
+}
+
 /// What an action is called, what it was called once begun, and its picture.
 pub const fn vm_action(action: VmAction) -> (&'static str, &'static str, Icon) {
     match action {

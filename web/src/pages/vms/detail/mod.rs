@@ -155,10 +155,15 @@ fn Story(vm: Memo<Vm>) -> impl IntoView {
             }
         });
         let pending = (!status.pending.is_empty()).then(|| {
+            let names = status
+                .pending
+                .iter()
+                .map(|name| words::vm_setting(name).to_owned());
+            let names: Vec<String> = names.collect();
             view! {
                 <Notice
                     tone=Tone::Info
-                    title=format!("Changed: {}", format::names(&status.pending))
+                    title=format!("Changed: {}", format::names(&names))
                     text="It counts from the next start: shut the machine down and start it again."
                 />
             }
