@@ -2,6 +2,7 @@
 //! at once.
 
 pub mod actions;
+pub mod cloud_init;
 pub mod create;
 pub mod detail;
 pub mod history;

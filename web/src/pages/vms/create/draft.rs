@@ -1,13 +1,14 @@
 //! A machine that is not made yet: what was typed, and the request it becomes.
 
 use ashlar_api::image::Image;
-use ashlar_api::vm::{CloudInit, RunPolicy, VmDisk, VmNic, VmSpec};
+use ashlar_api::vm::{RunPolicy, VmDisk, VmNic, VmSpec};
 use ashlar_api::{Bytes, FieldError, ImageId, Name, NetworkId, PoolId};
 use leptos::prelude::*;
 
 use crate::components::Reader;
 use crate::live::Live;
 use crate::pages::images::choice::too_small;
+use crate::pages::vms::cloud_init::{Texts, Typed};
 use crate::words;
 
 /// What the machine starts from.
@@ -68,18 +69,8 @@ pub struct Draft {
     pub disk: RwSignal<String>,
     /// Id of the network; empty for none.
     pub network: RwSignal<String>,
-    /// True if cloud-init is to set the guest up.
-    pub cloud: RwSignal<bool>,
-    /// User to be made in the guest.
-    pub user: RwSignal<String>,
-    /// The user's password.
-    pub password: RwSignal<String>,
-    /// The user's SSH keys, a line each.
-    pub keys: RwSignal<String>,
-    /// The guest's host name.
-    pub hostname: RwSignal<String>,
-    /// Own user-data.
-    pub user_data: RwSignal<String>,
+    /// What cloud-init sets up in the guest.
+    pub cloud: Typed,
     /// Key of the run policy.
     pub policy: RwSignal<String>,
     /// True to start it at once.
@@ -104,12 +95,10 @@ impl Draft {
             pool: text(""),
             disk: RwSignal::new(DISK.to_string()),
             network: text(""),
-            cloud: RwSignal::new(true),
-            user: text(""),
-            password: text(""),
-            keys: text(""),
-            hostname: text(""),
-            user_data: text(""),
+            cloud: Typed::new(Texts {
+                on: true,
+                ..Texts::default()
+            }),
             policy: text("always"),
             start: RwSignal::new(true),
             protected: RwSignal::new(false),
@@ -130,7 +119,7 @@ impl Draft {
 
     /// True if cloud-init sets the guest up.
     pub fn with_cloud(self) -> bool {
-        self.cloud.get() && self.origin() == Origin::Image
+        self.cloud.on.get() && self.origin() == Origin::Image
     }
 
     /// The smallest disk that the chosen image fits on.
@@ -194,6 +183,10 @@ impl Draft {
                 reader.parse_or("nics[0].network", &network, "choose a network");
             network.map(|network| vec![VmNic { network, mac: None }])
         };
+        let cloud_init = self
+            .with_cloud()
+            .then(|| self.cloud.texts().read())
+            .flatten();
         let spec = || {
             Some(VmSpec {
                 name: name?,
@@ -208,40 +201,22 @@ impl Draft {
                 }],
                 cdrom: cdrom?,
                 nics: nics?,
-                cloud_init: self.with_cloud().then(|| self.cloud_init()),
+                cloud_init: cloud_init.clone(),
                 protected: self.protected.get(),
             })
         };
         let spec = spec();
         if let Some(spec) = &spec {
             reader.check(spec);
-        } else if self.with_cloud() {
+        } else if let Some(cloud_init) = &cloud_init {
             // So that its errors show although another step is not filled in yet.
             let mut inner = Reader::new();
-            inner.check(&self.cloud_init());
+            inner.check(cloud_init);
             for error in inner.done::<()>(None).err().unwrap_or_default() {
                 reader.note(&format!("cloud_init.{}", error.field), error.message);
             }
         }
         reader.done(spec)
-    }
-
-    fn cloud_init(self) -> CloudInit {
-        let password = self.password.get();
-        CloudInit {
-            hostname: self.hostname.get().trim().to_owned(),
-            user: self.user.get().trim().to_owned(),
-            password: (!password.is_empty()).then_some(password),
-            ssh_keys: self
-                .keys
-                .get()
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty())
-                .map(str::to_owned)
-                .collect(),
-            user_data: self.user_data.get().trim_start().to_owned(),
-        }
     }
 
     /// True if the machine is to be started by hand right after it was made.

@@ -7,13 +7,14 @@ use leptos::prelude::*;
 use super::draft::{Draft, Origin, SIZES};
 use crate::components::pick::Choice;
 use crate::components::{
-    AreaField, Fact, Facts, Icon, LinkButton, Notice, Picks, SelectField, TextField, Tick, Tone,
+    AreaField, Fact, Facts, LinkButton, Notice, Picks, SelectField, TextField, Tick, Tone,
 };
 use crate::format;
 use crate::live::Live;
 use crate::pages::images::choice::{options, usable};
 use crate::pages::networks::subnet;
 use crate::pages::storage::volume::pool_options;
+use crate::pages::vms::cloud_init::CloudFields;
 use crate::words;
 
 /// Step one.
@@ -264,60 +265,14 @@ fn Cloud(draft: Draft) -> impl IntoView {
     view! {
         <Tick
             label="Set the guest up with cloud-init"
-            value=draft.cloud
+            value=draft.cloud.on
             hint="Most cloud images can do this. Without it nobody can sign in to them."
         />
-        <Show when=move || draft.cloud.get()>
-            <div class="form tight">
-                <div class="fields">
-                    <TextField
-                        label="User"
-                        value=draft.user
-                        path="cloud_init.user"
-                        placeholder="debian"
-                        hint="Is made in the guest, and may use sudo."
-                        optional=true
-                    />
-                    <TextField
-                        label="Password"
-                        value=draft.password
-                        path="cloud_init.password"
-                        kind="password"
-                        autocomplete="new-password"
-                        hint="For its screen and serial line. Kept as a hash only."
-                        optional=true
-                    />
-                </div>
-                <AreaField
-                    label="SSH public keys"
-                    value=draft.keys
-                    path="cloud_init.ssh_keys"
-                    placeholder="ssh-ed25519 AAAA… name"
-                    hint="One a line, as in id_ed25519.pub."
-                    optional=true
-                />
-                <details class="more">
-                    <summary>{Icon::Next.view()} "More"</summary>
-                    <div class="form tight">
-                        <TextField
-                            label="Host name"
-                            value=draft.hostname
-                            path="cloud_init.hostname"
-                            hint="The machine's name, when empty."
-                            optional=true
-                        />
-                        <AreaField
-                            label="Own user-data"
-                            value=draft.user_data
-                            path="cloud_init.user_data"
-                            placeholder="#cloud-config"
-                            hint="Taken in place of all of the above."
-                            optional=true
-                            code=true
-                        />
-                    </div>
-                </details>
-            </div>
+        <Show when=move || draft.cloud.on.get()>
+            <CloudFields
+                typed=draft.cloud
+                password_hint="For its screen and serial line. Kept as a hash only."
+            />
         </Show>
     }
 }
@@ -352,14 +307,10 @@ pub fn Check(draft: Draft) -> impl IntoView {
         if !draft.with_cloud() {
             return "as the image or installation says".to_owned();
         }
-        let user = draft.user.get();
-        let keys = draft
-            .keys
-            .with(|keys| keys.lines().filter(|line| !line.trim().is_empty()).count());
-        match (user.is_empty(), draft.password.with(String::is_empty), keys) {
-            _ if draft.user_data.with(|text| !text.trim().is_empty()) => {
-                "as your user-data says".to_owned()
-            }
+        let cloud = draft.cloud.texts().read().unwrap_or_default();
+        let (user, keys) = (cloud.user, cloud.ssh_keys.len());
+        match (user.is_empty(), cloud.password.is_none(), keys) {
+            _ if !cloud.user_data.is_empty() => "as your user-data says".to_owned(),
             (true, _, _) => "nobody is made: the image's own users".to_owned(),
             (false, true, 0) => {
                 format!("{user}, who can not sign in yet: neither password nor key")

@@ -28,6 +28,34 @@ pub fn changed(live: Live, id: &str) {
     live.networks.touch("*");
 }
 
+/// Keeps the machine that a form began with up to date. While nothing is typed
+/// every change of others is shown; else one that leaves the `part` of this form
+/// alone only moves the revision, so that saving does not fail for it, and one
+/// that does not is left for the appliance to refuse.
+pub fn follow<T: PartialEq + 'static>(
+    vm: Memo<Vm>,
+    before: RwSignal<Vm>,
+    dirty: Memo<bool>,
+    part: fn(&VmSpec) -> T,
+    show: impl Fn(&VmSpec) + 'static,
+) {
+    Effect::new(move |_| {
+        let now = vm.get();
+        // Also when a form was saved or taken back after the change was told.
+        let typed = dirty.get();
+        if before.with_untracked(|before| before.revision == now.revision) {
+            return;
+        }
+        let same = before.with_untracked(|before| part(&before.spec) == part(&now.spec));
+        if !typed {
+            show(&now.spec);
+        }
+        if !typed || same {
+            before.set(now);
+        }
+    });
+}
+
 /// Why the machine can not be changed by the reader; empty when it can.
 pub fn barred(vm: Memo<Vm>) -> Signal<String> {
     let sessions = Sessions::get();

@@ -5,6 +5,7 @@ mod console;
 mod disks;
 mod edit;
 mod events;
+mod first_start;
 mod network;
 mod settings;
 mod summary;

@@ -5,7 +5,8 @@ use ashlar_api::vm::{RunPolicy, Vm, VmSpec};
 use ashlar_api::{Bytes, Name};
 use leptos::prelude::*;
 
-use super::edit::{barred, changed, replace};
+use super::edit::{barred, changed, follow, replace};
+use super::first_start::FirstStart;
 use crate::components::pick::Choice;
 use crate::components::{
     AreaField, Button, Form, Look, Picks, Reader, TextField, Tick, Toasts, Trouble,
@@ -16,6 +17,29 @@ use crate::words;
 /// The settings.
 #[component]
 pub fn Settings(vm: Memo<Vm>) -> impl IntoView {
+    // Two forms, each with an owner of its own: a field belongs to the form that its owner provides.
+    view! {
+        <div class="stack">
+            {move || view! { <General vm /> }}
+            {move || view! { <FirstStart vm /> }}
+        </div>
+    }
+}
+
+// What the first form shows of a machine.
+fn own(spec: &VmSpec) -> (Name, String, u16, Bytes, RunPolicy, bool) {
+    (
+        spec.name.clone(),
+        spec.description.clone(),
+        spec.cpus,
+        spec.memory,
+        spec.run_policy,
+        spec.protected,
+    )
+}
+
+#[component]
+fn General(vm: Memo<Vm>) -> impl IntoView {
     let live = Live::get();
     let toasts = Toasts::get();
     // The machine as it was when the form opened; saving names that revision.
@@ -57,19 +81,13 @@ pub fn Settings(vm: Memo<Vm>) -> impl IntoView {
                 .map_or(true, |spec| before.with(|vm| *spec != vm.spec))
         })
     });
-    // Somebody else's change is taken over while nothing is typed here.
-    Effect::new(move |_| {
-        let now = vm.get();
-        if !dirty.get_untracked() && before.with_untracked(|before| before.revision != now.revision)
-        {
-            name.set(now.spec.name.to_string());
-            note.set(now.spec.description.clone());
-            cpus.set(now.spec.cpus.to_string());
-            memory.set(now.spec.memory.to_string());
-            policy.set(words::run_policy_key(now.spec.run_policy).to_owned());
-            protected.set(now.spec.protected);
-            before.set(now);
-        }
+    follow(vm, before, dirty, own, move |spec| {
+        name.set(spec.name.to_string());
+        note.set(spec.description.clone());
+        cpus.set(spec.cpus.to_string());
+        memory.set(spec.memory.to_string());
+        policy.set(words::run_policy_key(spec.run_policy).to_owned());
+        protected.set(spec.protected);
     });
     let send = move || {
         let request = async move {
