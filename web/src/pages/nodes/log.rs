@@ -77,7 +77,7 @@ pub fn Log(
         <div class="card flush">
             <div class="bar">
                 <h2>"Log"</h2>
-                <span class="dimmer small">
+                <span class="dimmer small" aria-live="polite">
                     {move || {
                         read_at
                             .get()
