@@ -2,7 +2,7 @@
 
 use ashlar_api::user::Role;
 use ashlar_api::volume::{Volume, VolumePhase, VolumeSpec};
-use ashlar_api::{Bytes, ImageId, Name, PoolId, endpoint};
+use ashlar_api::{Bytes, Name, PoolId, endpoint};
 use leptos::prelude::*;
 use leptos_router::components::A;
 
@@ -15,7 +15,7 @@ use crate::components::{
 };
 use crate::format;
 use crate::live::Live;
-use crate::pages::images::choice::{options, too_small, usable};
+use crate::pages::images::choice::{FilledFrom, Filling};
 use crate::session::Sessions;
 use crate::words;
 
@@ -323,11 +323,9 @@ pub fn NewVolume(
     close: RwSignal<bool>,
 ) -> impl IntoView {
     let live = Live::get();
-    live.images.want();
     let toasts = Toasts::get();
     let name = RwSignal::new(String::new());
     let size = RwSignal::new("20 GiB".to_owned());
-    let image = RwSignal::new(String::new());
     let note = RwSignal::new(String::new());
     let pool = RwSignal::new(
         live.pools
@@ -336,32 +334,13 @@ pub fn NewVolume(
             .map(|pool| pool.id.to_string())
             .unwrap_or_default(),
     );
-    // The smallest volume that the chosen image fits on.
-    let least = Memo::new(move |_| {
-        live.images
-            .one(&image.get())
-            .map_or(Bytes(0), |image| image.status.virtual_size)
-    });
-    // A size that is too small for the image grows with the choice; a larger one stays.
-    Effect::new(move |_| {
-        let least = least.get();
-        let typed = size.with_untracked(|size| size.trim().parse::<Bytes>());
-        if typed.is_ok_and(|size| size < least) {
-            size.set(least.round_up(Bytes::GIB).to_string());
-        }
-    });
+    let filling = Filling::new(live, size);
     let built = Memo::new(move |_| {
         let mut reader = Reader::new();
         let name: Option<Name> = reader.parse("name", &name.get());
         let size: Option<Bytes> = reader.parse("size", &size.get());
-        if let Some(wrong) = size.and_then(|size| too_small(size, least.get())) {
-            reader.note("size", wrong);
-        }
+        let image = filling.read(&mut reader, "", size);
         let pool: Option<PoolId> = reader.parse_or("pool", &pool.get(), "choose a pool");
-        let image: Option<Option<ImageId>> = match image.get().as_str() {
-            "" => Some(None),
-            id => reader.parse_or("image", id, "choose an image").map(Some),
-        };
         let spec = || {
             Some(VolumeSpec {
                 name: name?,
@@ -409,21 +388,12 @@ pub fn NewVolume(
             <div class="dialog-body">
                 <Trouble problem=form.problem() />
                 <TextField label="Name" value=name path="name" autofocus=true wide=true />
-                <SelectField
-                    label="Filled from"
-                    value=image
-                    path="image"
-                    options=Signal::derive(move || options(usable(live, false), "Nothing: it is empty"))
-                    hint="An image is copied onto it once. CDs are put into a machine's drive instead."
-                />
+                <FilledFrom filling />
                 <TextField
                     label="Size"
                     value=size
                     path="size"
-                    hint=Signal::derive(move || match least.get() {
-                        Bytes(0) => "Such as 20 GiB or 1.5 TiB. It takes room only as it fills, and can grow later.".to_owned(),
-                        least => format!("The image needs at least {least}. It can grow later."),
-                    })
+                    hint=filling.hint("Such as 20 GiB or 1.5 TiB. It takes room only as it fills, and can grow later.")
                     wide=true
                 />
                 <SelectField

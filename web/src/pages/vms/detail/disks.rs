@@ -13,6 +13,7 @@ use crate::components::{
 };
 use crate::format;
 use crate::live::Live;
+use crate::pages::images::choice::{FilledFrom, Filling};
 use crate::pages::storage::volume::{Grow, pool_options};
 use crate::words;
 
@@ -266,6 +267,7 @@ fn AddDisk(vm: Memo<Vm>, close: RwSignal<bool>) -> impl IntoView {
             }))
             .collect::<Vec<_>>()
     });
+    let filling = Filling::new(live, size);
     let next = vm.with_untracked(|vm| vm.spec.disks.len());
     let built = Memo::new(move |_| {
         let mut reader = Reader::new();
@@ -273,11 +275,15 @@ fn AddDisk(vm: Memo<Vm>, close: RwSignal<bool>) -> impl IntoView {
             let pool: Option<PoolId> =
                 reader.parse_or(&format!("disks[{next}].pool"), &pool.get(), "choose a pool");
             let size: Option<Bytes> = reader.parse(&format!("disks[{next}].size"), &size.get());
-            pool.zip(size).map(|(pool, size)| VmDisk::New {
-                pool,
-                size,
-                image: None,
-            })
+            let image = filling.read(&mut reader, &format!("disks[{next}]."), size);
+            let disk = || {
+                Some(VmDisk::New {
+                    pool: pool?,
+                    size: size?,
+                    image: image?,
+                })
+            };
+            disk()
         } else {
             let volume: Option<VolumeId> = reader.parse_or(
                 &format!("disks[{next}].volume"),
@@ -322,11 +328,12 @@ fn AddDisk(vm: Memo<Vm>, close: RwSignal<bool>) -> impl IntoView {
                 {move || {
                     if from.with(|from| from == "new") {
                         view! {
+                            <FilledFrom filling prefix=format!("disks[{next}].") />
                             <TextField
                                 label="Size"
                                 value=size
                                 path=format!("disks[{next}].size")
-                                hint="It takes room only as it fills, and can grow later."
+                                hint=filling.hint("It takes room only as it fills, and can grow later.")
                                 wide=true
                                 autofocus=true
                             />
