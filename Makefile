@@ -29,9 +29,11 @@ test:
 	@$(CARGO) image build
 ifdef NEXTEST
 	$(CARGO) nextest run
+	$(CARGO) nextest run --package ashlar-web
 	$(CARGO) nextest run --package ashlar-tests --no-fail-fast --test-threads $(MACHINES) --no-tests pass
 else
 	$(CARGO) test
+	$(CARGO) test --package ashlar-web
 	$(CARGO) test --package ashlar-tests --no-fail-fast -- --test-threads $(MACHINES)
 endif
 
@@ -45,6 +47,7 @@ test-long:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --package ashlar-web --all-targets -- -D warnings
 	$(CARGO) clippy --locked --package ashlar-tests --all-targets -- -D warnings
 	$(CARGO) test --locked --package ashlar --test layers
 ifdef DENY

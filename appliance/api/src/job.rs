@@ -68,8 +68,6 @@ pub enum Verb {
     Download,
     /// Fills a volume from an image.
     Fill,
-    /// Makes the object larger.
-    Grow,
     /// Removes the object.
     Delete,
 }

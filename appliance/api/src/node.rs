@@ -198,14 +198,6 @@ impl Check for NodeEnd {
     }
 }
 
-/// The end of the log of a node's program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Log {
-    /// Its lines, oldest first.
-    pub lines: Vec<String>,
-}
-
 object!(
     /// A node.
     Node, NodeId, NodeSpec, NodeStatus

@@ -319,7 +319,6 @@ fn story(job: &JobRecord) -> (Severity, String) {
         Verb::Upload => ("was uploaded", "uploading"),
         Verb::Download => ("was downloaded", "downloading"),
         Verb::Fill => ("was filled from its image", "filling"),
-        Verb::Grow => ("was made larger", "growing"),
         Verb::Delete => ("was deleted", "deleting"),
     };
     match job.state {

@@ -83,6 +83,9 @@ fn api_drive(drive: &Drive, desired: &Desired, observed: &Observed) -> ApiDrive 
     }
 }
 
+/// Critical, because soon it will not: a pool that fills.
+const STILL_WORKS: [&str; 2] = ["pool-nearly-full", "pool-metadata-nearly-full"];
+
 /// The condition of something that is wanted and there, unless a fault says otherwise.
 fn condition(phase: &Phase, kind: Kind, id: String, faults: &[Fault]) -> Condition {
     let not = |message: &str, remedy: &str| Condition {
@@ -109,7 +112,8 @@ fn condition(phase: &Phase, kind: Kind, id: String, faults: &[Fault]) -> Conditi
                 },
                 |fault| Condition {
                     // What works, but not for long, is ready.
-                    ready: fault.severity < ashlar_api::event::Severity::Critical,
+                    ready: fault.severity < ashlar_api::event::Severity::Critical
+                        || STILL_WORKS.contains(&fault.code.as_str()),
                     message: format!("{}.", fault.title),
                     remedy: fault.remedy.clone(),
                 },

@@ -714,7 +714,6 @@ fn a_job_that_says_so_can_be_cancelled_and_no_other() {
         (Verb::Upload, true),
         (Verb::Download, true),
         (Verb::Fill, true),
-        (Verb::Grow, false),
         (Verb::Delete, false),
     ];
     for (number, (verb, cancellable)) in (170..).zip(verbs) {
