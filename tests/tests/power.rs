@@ -13,6 +13,19 @@ use ashlar_tests::{Node, options, vm, wait};
 use serde_json::json;
 
 const PULLS: usize = 10;
+const SMALL: u64 = 32 << 20;
+const GROWN: u64 = 64 << 20;
+
+/// What must be there after the power comes back, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// A volume of at least this size.
+    Volume(u64),
+    /// A machine with its disk.
+    Machine,
+    /// Neither a volume nor a machine of that name.
+    Gone,
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_accepted_survives_the_power_cord() -> Result<()> {
@@ -23,26 +36,15 @@ async fn what_was_accepted_survives_the_power_cord() -> Result<()> {
         .post("/api/v1/vms", &vm::empty("always", &pool, "always"))
         .await?;
     vm::phase(node.api(), &always.id.to_string(), VmPhase::Running).await?;
-    let mut accepted: BTreeMap<String, bool> = BTreeMap::new();
+    let mut accepted: BTreeMap<String, Wanted> = BTreeMap::new();
     let mut chance = Chance::new(0x5eed);
     for round in 0..PULLS {
         let until_pull = Duration::from_millis(chance.below(4000));
         let changes = async {
             for n in 0.. {
                 let name = format!("v{round}-{n}");
-                let body = json!({ "name": name, "pool": pool, "size": 32u64 << 20 });
-                if let Ok(volume) = node.api().post::<Volume>("/api/v1/volumes", &body).await {
-                    accepted.insert(name.clone(), true);
-                    // Every third one is deleted again: a deletion that was accepted stays one. While it is not
-                    // answered, the volume may be there or not.
-                    if n % 3 == 2 {
-                        accepted.remove(&name);
-                        let path = format!("/api/v1/volumes/{}", volume.id);
-                        if node.api().delete(&path).await.is_ok() {
-                            accepted.insert(name, false);
-                        }
-                    }
-                }
+                // A change that is refused while another goes on is none.
+                let _ = change(&node, &pool, name, n, &mut accepted).await;
             }
         };
         // The power goes while a change is on its way: that one may be there or not, all answered ones must be.
@@ -66,25 +68,86 @@ async fn what_was_accepted_survives_the_power_cord() -> Result<()> {
     Ok(())
 }
 
-async fn settled(node: &Node, accepted: &BTreeMap<String, bool>) -> Result<()> {
-    wait::until("every volume as it was accepted", vm::SLOW, || async {
-        let page: Page<Volume> = node.api().get("/api/v1/volumes?limit=500").await?;
-        for (name, there) in accepted {
-            let found = page.items.iter().find(|v| v.spec.name.as_str() == name);
-            match (there, found) {
-                (true, None) => anyhow::bail!("the volume {name} was accepted and is gone"),
-                (true, Some(volume)) if volume.status.phase != VolumePhase::Ready => {
-                    anyhow::bail!("{name} is {:?}", volume.status.phase)
+/// One object made, and most of them changed: what was answered is written down. While a deletion or a growth is not
+/// answered, it may have happened or not.
+async fn change(
+    node: &Node,
+    pool: &str,
+    name: String,
+    n: usize,
+    accepted: &mut BTreeMap<String, Wanted>,
+) -> Result<()> {
+    let api = node.api();
+    if n % 5 >= 3 {
+        let machine: Vm = api
+            .post("/api/v1/vms", &vm::empty(&name, pool, "stopped"))
+            .await?;
+        accepted.insert(name.clone(), Wanted::Machine);
+        if n % 5 == 4 {
+            accepted.remove(&name);
+            api.delete(&format!("/api/v1/vms/{}?volumes=all", machine.id))
+                .await?;
+            accepted.insert(name, Wanted::Gone);
+        }
+        return Ok(());
+    }
+    let body = json!({ "name": name, "pool": pool, "size": SMALL });
+    let volume: Volume = api.post("/api/v1/volumes", &body).await?;
+    accepted.insert(name.clone(), Wanted::Volume(SMALL));
+    let path = format!("/api/v1/volumes/{}", volume.id);
+    match n % 5 {
+        1 => {
+            let body = json!({ "name": name, "pool": pool, "size": GROWN });
+            api.put::<Volume>(&path, &body).await?;
+            accepted.insert(name, Wanted::Volume(GROWN));
+        }
+        2 => {
+            accepted.remove(&name);
+            api.delete(&path).await?;
+            accepted.insert(name, Wanted::Gone);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+async fn settled(node: &Node, accepted: &BTreeMap<String, Wanted>) -> Result<()> {
+    wait::until("everything as it was accepted", vm::SLOW, || async {
+        let volumes: Page<Volume> = node.api().get("/api/v1/volumes?limit=500").await?;
+        let machines: Page<Vm> = node.api().get("/api/v1/vms?limit=500").await?;
+        let volume = |name: &str| volumes.items.iter().find(|v| v.spec.name.as_str() == name);
+        for (name, wanted) in accepted {
+            let machine = machines.items.iter().find(|m| m.spec.name.as_str() == name);
+            let disk = volume(&format!("{name}-disk0"));
+            match wanted {
+                Wanted::Volume(size) => is_ready(name, volume(name), *size)?,
+                Wanted::Machine => {
+                    ensure!(
+                        machine.is_some(),
+                        "the machine {name} was accepted and is gone"
+                    );
+                    is_ready(name, disk, GROWN)?;
                 }
-                (false, Some(volume)) => {
-                    anyhow::bail!("{name} was deleted and is {:?}", volume.status.phase)
-                }
-                _ => {}
+                Wanted::Gone => ensure!(
+                    volume(name).is_none() && machine.is_none() && disk.is_none(),
+                    "{name} was deleted and is there"
+                ),
             }
         }
         Ok(Some(()))
     })
     .await
+}
+
+fn is_ready(name: &str, volume: Option<&Volume>, size: u64) -> Result<()> {
+    let volume = volume.with_context(|| format!("a volume of {name} was accepted and is gone"))?;
+    ensure!(
+        volume.status.phase == VolumePhase::Ready && volume.status.size.0 >= size,
+        "a volume of {name} is {:?} with {}",
+        volume.status.phase,
+        volume.status.size
+    );
+    Ok(())
 }
 
 async fn pool_id(node: &Node) -> Result<String> {
