@@ -14,6 +14,7 @@
 
 mod act;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -98,6 +99,8 @@ pub struct Owner {
     tell_again: Option<Instant>,
     /// What the guest was asked to leave itself with.
     ballooned: Option<Bytes>,
+    /// The bytes that QEMU gives each disk, as far as they are known.
+    sizes: BTreeMap<String, u64>,
     /// What of the settings a running machine did not follow, told once.
     setting_trouble: String,
     /// What a disk reported.
@@ -181,6 +184,7 @@ impl Owner {
             reconnect: None,
             tell_again: None,
             ballooned: None,
+            sizes: BTreeMap::new(),
             setting_trouble: String::new(),
             disk_trouble: String::new(),
             phase: (VmPhase::default(), Timestamp::now()),
@@ -399,7 +403,14 @@ impl Owner {
         if let Err(error) = settings::plug(&process.started.spec, &wanted.assignment.nics).await {
             trouble = chain(&error);
         }
-        if let Some(qmp) = process.monitor.as_ref().map(|monitor| &monitor.qmp)
+        let qmp = process.monitor.as_ref().map(|monitor| &monitor.qmp);
+        if let Some(qmp) = qmp {
+            let (started, assignment) = (&process.started.spec, &wanted.assignment);
+            if let Err(error) = settings::grow(qmp, started, assignment, &mut self.sizes).await {
+                trouble = chain(&error);
+            }
+        }
+        if let Some(qmp) = qmp
             && process.started.ran
         {
             let leave = settings::balloon(&process.started.spec, spec);

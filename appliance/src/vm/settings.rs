@@ -1,21 +1,29 @@
 //! Settings that follow a change while a machine runs, and those that wait.
 //!
-//! At once: the medium in the CD drive, the network an interface is on, and
-//! less memory (the guest is asked to give it back). All others wait for the
-//! next start and are named in the status until then.
+//! At once: the medium in the CD drive, the network an interface is on, the size
+//! of a disk, and less memory (the guest is asked to give it back). All others
+//! wait for the next start and are named in the status until then.
+//!
+//! Nothing tells of a device that has grown, QEMU least of all: its size is
+//! looked at with every sample, and QEMU is told. It is asked what it has only
+//! when that may be less, so a disk that keeps its size costs nothing.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use ashlar_api::Bytes;
-use ashlar_api::vm::{VmNic, VmSpec};
+use ashlar_api::vm::{VmDisk, VmNic, VmSpec};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::arguments;
 use super::link::{self, LinkError};
 use super::qmp::{Qmp, QmpError};
-use super::wanted::Plug;
+use super::wanted::{Assignment, Plug};
+use crate::sys::sysfs;
 
 /// Why a running machine does not follow a change.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +128,87 @@ pub async fn change_medium(qmp: &Qmp, medium: Option<&Path>) -> Result<(), Setti
     }
     qmp.run("blockdev-close-tray", id).await?;
     Ok(())
+}
+
+/// A node of `query-named-block-nodes`.
+#[derive(Deserialize)]
+struct Node {
+    #[serde(rename = "node-name")]
+    name: String,
+    image: Image,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    #[serde(rename = "virtual-size")]
+    size: u64,
+}
+
+/// Tells QEMU of disks that have grown, so that the guest sees it. `known` holds
+/// what QEMU has, by the name of its node; it is empty for a new process.
+pub async fn grow(
+    qmp: &Qmp,
+    started: &VmSpec,
+    assignment: &Assignment,
+    known: &mut BTreeMap<String, u64>,
+) -> Result<(), SettingError> {
+    let mut sizes = sizes(started, assignment);
+    sizes.retain(|node, size| known.get(node).is_none_or(|known| *size > *known));
+    if sizes.is_empty() {
+        return Ok(());
+    }
+    let flat = json!({ "flat": true });
+    let nodes: Vec<Node> = qmp.ask("query-named-block-nodes", flat).await?;
+    known.extend(nodes.into_iter().map(|node| (node.name, node.image.size)));
+    let mut done = Ok(());
+    for (node, size) in sizes {
+        if known.get(&node).is_none_or(|has| size <= *has) {
+            continue;
+        }
+        let resize = json!({ "node-name": node, "size": size });
+        match qmp.run("block_resize", resize).await {
+            Ok(_) => {
+                tracing::info!(node, size, "a disk has grown");
+                known.insert(node, size);
+            }
+            // One that can not grow does not keep the others from it.
+            Err(error) => done = Err(error.into()),
+        }
+    }
+    done
+}
+
+/// The bytes that the disks of a running machine have now, by the name of their
+/// node. Disks that wait for the next start, or are not there, are left out.
+fn sizes(started: &VmSpec, assignment: &Assignment) -> BTreeMap<String, u64> {
+    let volumes = arguments::volumes(&assignment.record);
+    // A volume that is no more has no path: which path is whose is not known then.
+    if volumes.len() != assignment.disks.len() {
+        return BTreeMap::new();
+    }
+    let paths: Vec<_> = volumes.into_iter().zip(&assignment.disks).collect();
+    let size = |(index, disk): (usize, &VmDisk)| {
+        let VmDisk::Volume { volume } = disk else {
+            return None;
+        };
+        let (_, path) = paths.iter().find(|(id, _)| id == volume)?;
+        Some((arguments::disk_node(index), size(path)?))
+    };
+    let disks = started.disks.iter().enumerate();
+    disks.filter_map(size).collect()
+}
+
+/// The bytes of a device or file. The kernel knows them without asking the device.
+fn size(path: &Path) -> Option<u64> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.file_type().is_block_device() {
+        return Some(metadata.len());
+    }
+    let device = metadata.rdev();
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let sectors: u64 = sysfs::parse(format!("/sys/dev/block/{major}:{minor}/size"))?;
+    // Whatever the device's own sectors are, these have 512 bytes.
+    sectors.checked_mul(512)
 }
 
 #[cfg(test)]

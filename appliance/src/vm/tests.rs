@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ashlar_api::job::Verb;
 use ashlar_api::vm::{RunPolicy, VmAction, VmPhase, VmStatus};
 use ashlar_api::{BootId, Bytes, NodeId, VmId};
 use nix::sys::signal::{Signal, kill};
@@ -21,8 +22,8 @@ use super::wanted::{Assignment, Plug};
 use super::*;
 use crate::reconcile::{Waker, drive};
 use crate::state::Store;
-use crate::state::command::Command;
-use crate::state::schema::{Power, VmRecord, Want};
+use crate::state::command::{Command, NewJob, Outcome};
+use crate::state::schema::{PoolRecord, Power, VmRecord, VolumeRecord, Want};
 
 /// How long anything may take here, on a busy machine without KVM.
 const LONG: Duration = Duration::from_secs(120);
@@ -88,7 +89,11 @@ impl Node {
     }
 
     async fn create(&self, policy: RunPolicy) -> VmId {
-        let mut vm: VmRecord = machine(0, 0, false);
+        self.create_with(policy, 0).await
+    }
+
+    async fn create_with(&self, policy: RunPolicy, disks: usize) -> VmId {
+        let mut vm: VmRecord = machine(disks, 0, false);
         vm.uid = 0;
         vm.power = Power::default();
         vm.spec.run_policy = policy;
@@ -102,6 +107,43 @@ impl Node {
 
     async fn say(&self, command: Command) {
         self.store.propose("test", command).await.unwrap();
+    }
+
+    /// A volume for the only disk of a machine; a file stands in for its device.
+    async fn provide_disk(&self, size: u64) -> PathBuf {
+        let created_at = "2026-11-22T08:04:52Z";
+        let volumes = arguments::volumes(&machine(1, 0, false));
+        let pool = json!({
+            "id": uuid::Uuid::from_u128(0x400), "revision": 0, "created_at": created_at,
+            "phase": {"phase": "preparing"}, "spec": {"name": "tank", "drives": ["drive-a"]}, "erase": [],
+        });
+        let volume = json!({
+            "id": volumes[0], "revision": 0, "created_at": created_at, "phase": {"phase": "preparing"},
+            "spec": {"name": "data", "pool": pool["id"], "size": 1 << 30},
+        });
+        let volume: VolumeRecord = serde_json::from_value(volume).unwrap();
+        let pool: PoolRecord = serde_json::from_value(pool).unwrap();
+        let job = |number| NewJob {
+            id: ashlar_api::JobId(uuid::Uuid::from_u128(number)),
+            verb: Verb::Create,
+        };
+        let (path, outcome) = (self.place.under(&volume.device()), Outcome::Done);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(size).unwrap();
+        let (id, of) = (volume.id, pool.id);
+        let (pool, volume) = (Box::new(pool), Box::new(volume));
+        let (first, second) = (job(0x401), job(0x402));
+        self.say(Command::CreatePool { pool, job: first }).await;
+        let done = outcome.clone();
+        self.say(Command::SettlePool {
+            id: of,
+            outcome: done,
+        })
+        .await;
+        let job = second;
+        self.say(Command::CreateVolume { volume, job }).await;
+        self.say(Command::SettleVolume { id, outcome }).await;
+        path
     }
 
     async fn act(&self, id: VmId, action: VmAction) {
@@ -311,6 +353,43 @@ async fn a_machine_that_always_runs_comes_back_and_ends_with_the_node() {
     assert!(began.elapsed() >= bound && began.elapsed() < bound * 4);
     assert!(!node.place.cgroup(id).unwrap().is_populated());
     watch.task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_grows_is_larger_for_the_guest_at_once() {
+    let node = Node::new("grow").await;
+    let path = node.provide_disk(8 << 20).await;
+    let mut watch = node.begin();
+    let id = node.create_with(RunPolicy::Always, 1).await;
+    watch.phase(id, VmPhase::Running).await;
+    let monitor = node.place.runtime(id).join("debug.sock");
+    let (qmp, _events) = Qmp::connect(&monitor, LONG).await.unwrap();
+    let size = async || {
+        let drives = qmp.run("query-block", json!({})).await.unwrap();
+        let drives = drives.as_array().unwrap().iter();
+        let mut disks = drives.filter(|drive| drive["inserted"]["node-name"] == "disk0");
+        disks.next().unwrap()["inserted"]["image"]["virtual-size"].as_u64()
+    };
+    let grow = |size| {
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(size).unwrap();
+    };
+    assert_eq!(size().await, Some(8 << 20));
+    // Before and after a supervisor is replaced by another one.
+    for bytes in [24 << 20, 32 << 20] {
+        grow(bytes);
+        let grown = tokio::time::timeout(LONG, async {
+            while size().await != Some(bytes) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+        grown.await.unwrap();
+        watch.leave().await;
+        watch = node.begin();
+        let running = watch.phase(id, VmPhase::Running).await;
+        assert!(running.message.is_empty() && running.pending.is_empty());
+    }
+    watch.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

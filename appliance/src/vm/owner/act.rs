@@ -194,6 +194,7 @@ impl Owner {
             Err(error) => tracing::warn!(vm = %self.id, "its load is not seen: {error}"),
         }
         self.ballooned = None;
+        self.sizes.clear();
         self.reconnect = None;
         self.process = Some(process);
         self.connected();
