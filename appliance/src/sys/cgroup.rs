@@ -38,6 +38,16 @@ pub enum CgroupError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// One of its processes could not be opened.
+    #[error("cannot open the process {pid} of the control group {}", .path.display())]
+    Process {
+        /// The group.
+        path: PathBuf,
+        /// The process.
+        pid: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The group could not be made.
     #[error("cannot make the control group {}", .path.display())]
     Create {
@@ -236,18 +246,36 @@ impl Cgroup {
     }
 
     /// Its living processes, each by a descriptor that is certainly that process: the id is looked for again after
-    /// opening, so it cannot have been given to a stranger in between.
+    /// opening, so it cannot have been given to a stranger in between. A process that lives and cannot be opened is
+    /// an error: taken for none, it would be started a second time.
     pub fn processes(&self) -> Result<Vec<PidFd>, CgroupError> {
-        let opened: Vec<PidFd> = self
-            .procs()?
-            .into_iter()
-            .filter_map(|pid| PidFd::open(pid).ok())
-            .collect();
-        let still = self.procs()?;
-        Ok(opened
-            .into_iter()
-            .filter(|fd| still.contains(&fd.pid()) && fd.is_alive())
-            .collect())
+        let opened = self.procs()?.into_iter().map(|pid| (pid, PidFd::open(pid)));
+        let opened: Vec<_> = opened.collect();
+        self.living(opened, &self.procs()?)
+    }
+
+    fn living(
+        &self,
+        opened: Vec<(u32, io::Result<PidFd>)>,
+        still: &[u32],
+    ) -> Result<Vec<PidFd>, CgroupError> {
+        let mut living = Vec::new();
+        for (pid, process) in opened {
+            match process {
+                _ if !still.contains(&pid) => {}
+                Ok(process) if process.is_alive() => living.push(process),
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
+                Err(source) => {
+                    return Err(CgroupError::Process {
+                        path: self.path.clone(),
+                        pid,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(living)
     }
 
     /// Whether a process lives in it or below.
@@ -419,6 +447,23 @@ pub mod tests {
         group.kill().unwrap();
         assert_eq!(group.procs().unwrap(), Vec::<u32>::new());
         assert!(!group.exists());
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_opened_is_not_taken_for_none() {
+        let group = Cgroup::at("/nowhere");
+        let ours = std::process::id();
+        let opened = |errno| {
+            let failed = Err(io::Error::from_raw_os_error(errno));
+            vec![(7, failed), (ours, PidFd::open(ours))]
+        };
+        let gone = group.living(opened(nix::libc::ESRCH), &[7, ours]).unwrap();
+        assert_eq!(gone.iter().map(PidFd::pid).collect::<Vec<_>>(), [ours]);
+        // One that ended meanwhile matters to nobody.
+        let left = group.living(opened(nix::libc::EINVAL), &[ours]).unwrap();
+        assert_eq!(left.len(), 1);
+        let error = group.living(opened(nix::libc::EMFILE), &[7, ours]);
+        assert!(matches!(error, Err(CgroupError::Process { pid: 7, .. })));
     }
 
     #[test]

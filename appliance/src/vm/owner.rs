@@ -193,7 +193,9 @@ impl Owner {
 
     /// Looks after the machine until nobody tells it anything any more or nothing of it is left.
     pub async fn run(mut self) {
-        self.find().await;
+        if !self.find().await {
+            return;
+        }
         loop {
             self.wanted.mark_unchanged();
             self.around.ends.mark_unchanged();
@@ -510,13 +512,27 @@ impl Owner {
         self.around.board.show(self.id, &record.spec.name, status);
     }
 
-    /// Looks for what an earlier supervisor left.
-    async fn find(&mut self) {
-        let found = match process::find(&self.around.place, self.id).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::error!(vm = %self.id, "look for its process: {}", chain(&error));
-                process::Found::Nothing
+    /// Looks for what an earlier supervisor left, until that is known: what can
+    /// not be seen is not taken for nothing, because a start would kill it.
+    /// False when nobody wants to know any more.
+    async fn find(&mut self) -> bool {
+        let mut told = String::new();
+        let found = loop {
+            let (wanted, _) = self.wish();
+            let record = &wanted.assignment.record;
+            let error = match process::find(&self.around.place, record).await {
+                Ok(found) => break found,
+                Err(error) => chain(&error),
+            };
+            if error != told {
+                tracing::error!(vm = %self.id, "look for its process: {error}");
+                self.cannot_look(&wanted, &error);
+                told = error;
+            }
+            // Cancel-safe: a wish that comes at the end of the time is seen in the next round.
+            let wished = tokio::time::timeout(AGAIN, self.wanted.changed()).await;
+            if matches!(wished, Ok(Err(_))) {
+                return false;
             }
         };
         match found {
@@ -527,10 +543,25 @@ impl Owner {
             }),
             process::Found::Running(process) => {
                 self.adopt(process).await;
-                return;
+                return true;
             }
         }
         self.live.send_replace(Live::default());
+        true
+    }
+
+    /// Tells that nobody knows whether it runs.
+    fn cannot_look(&self, wanted: &Wanted, why: &str) {
+        let status = VmStatus {
+            phase: VmPhase::Failed,
+            since: Some(self.phase.1),
+            message: format!("It is not known whether it runs: {why}"),
+            remedy: "It is looked for again by itself; if this stays, restart the node".to_owned(),
+            wanted: matches!(wanted.want, Want::On | Want::Paused),
+            ..VmStatus::default()
+        };
+        let name = &wanted.assignment.record.spec.name;
+        self.around.board.show(self.id, name, status);
     }
 
     async fn adopt(&mut self, process: Process) {

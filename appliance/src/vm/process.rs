@@ -5,7 +5,8 @@
 //! the process may. What the process was started with is written beside its
 //! sockets before it starts, so that a later supervisor knows it: which wishes
 //! are fulfilled, which settings wait for the next start, and whether the guest
-//! ever ran.
+//! ever ran. A supervisor that can not read it takes the guest for one that ran:
+//! only what was never written never ran.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -30,6 +31,7 @@ use super::place::{Firmware, Place};
 use super::qmp::{Qmp, QmpError, QmpEvent};
 use super::seed::{self, SeedError};
 use super::wanted::Assignment;
+use crate::state::schema::VmRecord;
 use crate::sys::cgroup::{Cgroup, CgroupError, Limits};
 use crate::sys::child::{ChildError, Launch};
 use crate::sys::fs::{self, FsError};
@@ -161,9 +163,26 @@ impl Started {
         Ok(fs::write_atomic(&Started::path(directory), &text, 0o600)?)
     }
 
-    fn read(directory: &Path) -> Option<Started> {
-        let text = std::fs::read(Started::path(directory)).ok()?;
-        serde_json::from_slice(&text).ok()
+    /// Reads it; none when it was never written. What is there and can not be
+    /// read may belong to a guest that works: then it ran, and all that is known
+    /// of it is its record.
+    fn read(directory: &Path, record: &VmRecord) -> Option<Started> {
+        let path = Started::path(directory);
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            other => other,
+        };
+        let started = text.and_then(|text| Ok(serde_json::from_slice(&text)?));
+        Some(started.unwrap_or_else(|error| {
+            tracing::error!(vm = %record.id, "cannot read {}: {error}", path.display());
+            Started {
+                at: Timestamp::now(),
+                spec: record.spec.clone(),
+                restarts: record.power.restarts,
+                resets: record.power.resets,
+                ran: true,
+            }
+        }))
     }
 
     /// Forgets it: the machine is not wanted to run any more.
@@ -283,9 +302,10 @@ async fn end(place: &Place, id: VmId, process: &Process) -> Result<(), ProcessEr
 }
 
 /// Looks for what an earlier supervisor left.
-pub async fn find(place: &Place, id: VmId) -> Result<Found, ProcessError> {
+pub async fn find(place: &Place, record: &VmRecord) -> Result<Found, ProcessError> {
+    let id = record.id;
     let directory = place.runtime(id);
-    let started = Started::read(&directory);
+    let started = Started::read(&directory, record);
     let running = place.cgroup(id)?.processes()?.into_iter().next();
     let Some(pidfd) = running else {
         return Ok(match started {

@@ -482,9 +482,19 @@ async fn start_with_everything() {
     settings::change_medium(&monitor.qmp, None).await.unwrap();
     assert!(link::exists(&VmRecord::tap(mac)));
     drop(process);
-    let Found::Running(process) = process::find(&place, id).await.unwrap() else {
+    let Found::Running(process) = process::find(&place, &assignment.record).await.unwrap() else {
         panic!("not found");
     };
+    assert_eq!(process.started.spec, assignment.record.spec);
+    assert!(!process.started.ran);
+    drop(process);
+    // What it was started with can not be read: its guest may be at work.
+    let started = place.runtime(id).join("started.json");
+    std::fs::write(&started, "{").unwrap();
+    let Found::Running(process) = process::find(&place, &assignment.record).await.unwrap() else {
+        panic!("not found");
+    };
+    assert!(process.started.ran);
     assert_eq!(process.started.spec, assignment.record.spec);
     place.cgroup(id).unwrap().kill().unwrap();
     tokio::time::timeout(LONG, process.pidfd.wait())
@@ -492,7 +502,10 @@ async fn start_with_everything() {
         .unwrap()
         .unwrap();
     assert!(!link::exists(&VmRecord::tap(mac)));
-    let found = process::find(&place, id).await.unwrap();
+    let found = process::find(&place, &assignment.record).await.unwrap();
+    assert!(matches!(found, Found::Ended(_)), "{found:?}");
+    std::fs::remove_file(&started).unwrap();
+    let found = process::find(&place, &assignment.record).await.unwrap();
     assert!(matches!(found, Found::Nothing), "{found:?}");
     place.erase(id).unwrap();
     place.groups().unwrap().remove().unwrap();
