@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Invariant: every phase is bounded, and the next one comes whatever happened to the last: a machine that shall end
-//! ends. What can hang in the kernel (unmounting a disk that does not answer) runs beside us and is left behind.
+//! ends. What can hang in the kernel (a disk that does not answer) runs beside us and is left behind.
 //! The watchdog is fed until the last phase, within a bound on the whole: if even the end hangs, it bites.
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -32,6 +32,7 @@ const ENDING: &str = "/run/ashlar/ending";
 const SUPERVISOR_LIMIT: Duration = Duration::from_secs(120);
 const TERMINATE_LIMIT: Duration = Duration::from_secs(10);
 const KILL_LIMIT: Duration = Duration::from_secs(5);
+const CLOCK_LIMIT: Duration = Duration::from_secs(5);
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(20);
 const DEVICES_LIMIT: Duration = Duration::from_secs(20);
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
@@ -43,7 +44,9 @@ type Phase = fn(&mut End);
 const PHASES: [(&str, Phase); 6] = [
     ("Stopping virtual machines and services", stop_supervisor),
     ("Ending all programs", end_processes),
-    ("Saving the time", |_| clock::save()),
+    ("Saving the time", |end| {
+        end.beside(CLOCK_LIMIT, clock::save)
+    }),
     ("Unmounting file systems", |end| {
         end.beside(UNMOUNT_LIMIT, unmount_all)
     }),
@@ -337,6 +340,7 @@ mod tests {
             SUPERVISOR_LIMIT,
             TERMINATE_LIMIT,
             KILL_LIMIT,
+            CLOCK_LIMIT,
             UNMOUNT_LIMIT,
             DEVICES_LIMIT,
             SYNC_LIMIT,

@@ -1,10 +1,12 @@
 //! The main loop of process 1: wait for anything, do the little there is to do, wait again.
 //!
 //! Invariant: nothing in here blocks. Every descriptor is opened so that it does not wait, and what takes time
-//! (starting a program) takes milliseconds. The loop has no clock of its own: it wakes for what is due.
+//! (starting a program) takes milliseconds; what writes to a drive runs beside us. The loop has no clock of its own: it
+//! wakes for what is due.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -52,6 +54,8 @@ struct Main {
     ending: Option<Ending>,
     housekeeping: Instant,
     clock_saved: Instant,
+    /// Writes the time down: the loop must feed the watchdog also while a drive hangs.
+    saving: Option<JoinHandle<()>>,
 }
 
 /// Runs the machine until somebody wants it to end.
@@ -70,6 +74,7 @@ pub fn until_ending(hardware: Option<Hardware>) -> Parting {
         ending: None,
         housekeeping: now + HOUSEKEEPING,
         clock_saved: now,
+        saving: None,
     };
     main.buttons.look();
     loop {
@@ -132,9 +137,20 @@ impl Main {
             supervise::trim_log();
             if now.saturating_duration_since(self.clock_saved) >= CLOCK_SAVED {
                 self.clock_saved = now;
-                clock::save();
+                self.save_clock();
             }
         }
+    }
+
+    /// Has the time written down, unless the last time still is.
+    fn save_clock(&mut self) {
+        if self.saving.as_ref().is_some_and(|last| !last.is_finished()) {
+            return;
+        }
+        self.saving = std::thread::Builder::new()
+            .spawn(clock::save)
+            .inspect_err(|error| log::error(format_args!("cannot start a thread: {error}")))
+            .ok();
     }
 
     fn sleep(&self, now: Instant) {
