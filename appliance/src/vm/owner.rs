@@ -13,6 +13,8 @@
 //! or when nothing of its machine is left.
 
 mod act;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -449,8 +451,12 @@ impl Owner {
 
     /// Writes down that the guest ended by itself and shall stay so.
     async fn settle_end(&mut self, wish: &Wish) {
-        let due = self.tell_again.is_none_or(|at| at <= Instant::now());
-        if !due || !self.life.has_ended(wish) {
+        if !self.life.has_ended(wish) {
+            // There is nothing to tell any more: a moment that has passed would never let it sleep.
+            self.tell_again = None;
+            return;
+        }
+        if self.tell_again.is_some_and(|at| at > Instant::now()) {
             return;
         }
         self.tell_again = None;
