@@ -30,11 +30,11 @@ mod tests;
 mod trial;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ashlar_api::{NodeId, Timestamp};
-use tokio::sync::{Mutex, RwLock, broadcast, watch};
+use tokio::sync::{Mutex, broadcast, watch};
 
 use command::{Command, Proposal, Verdict};
 use files::Files;
@@ -54,10 +54,31 @@ struct Inner {
     files: Files,
     news: News,
     readers: Readers,
-    /// None once it is closed.
+    /// None once it is closed. Nobody waits for anything while holding it: a
+    /// proposal is bounded by the agreement alone.
     consensus: RwLock<Option<Arc<dyn Consensus>>>,
     /// Held by whoever opens the files again.
     reviving: Mutex<()>,
+}
+
+impl Inner {
+    fn consensus(&self) -> Option<Arc<dyn Consensus>> {
+        let consensus = self.consensus.read();
+        consensus.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another consensus in the place of this one, if that is still in use.
+    fn replace(&self, old: &Arc<dyn Consensus>, new: &Arc<dyn Consensus>) -> bool {
+        let consensus = self.consensus.write();
+        let mut consensus = consensus.unwrap_or_else(PoisonError::into_inner);
+        let current = consensus.as_mut().filter(|now| Arc::ptr_eq(now, old));
+        current.map(|now| *now = Arc::clone(new)).is_some()
+    }
+
+    fn take(&self) -> Option<Arc<dyn Consensus>> {
+        let consensus = self.consensus.write();
+        consensus.unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// Waits between attempts to open the files again: the first, and the longest.
@@ -101,7 +122,7 @@ impl Store {
             at: Timestamp::now(),
             command,
         };
-        let Some(consensus) = self.0.consensus.read().await.clone() else {
+        let Some(consensus) = self.0.consensus() else {
             return Err(ProposeError::Unavailable {
                 message: "the node is ending".to_owned(),
                 remedy: "try again when it has started".to_owned(),
@@ -145,7 +166,7 @@ impl Store {
 
     /// Stops taking proposals and closes the log, for an orderly end.
     pub async fn close(&self) {
-        if let Some(consensus) = self.0.consensus.write().await.take() {
+        if let Some(consensus) = self.0.take() {
             consensus.stop().await;
         }
     }
@@ -176,7 +197,8 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Replaces a consensus that stopped by a new one on the same files, as long as
-/// the store is wanted. Reading goes on meanwhile.
+/// the store is wanted. Reading goes on meanwhile, and proposals are told at
+/// once that the old one stopped.
 async fn revive(store: std::sync::Weak<Inner>, stopped: Arc<dyn Consensus>) {
     let Some(inner) = store.upgrade() else { return };
     let Ok(_turn) = inner.reviving.try_lock() else {
@@ -185,22 +207,18 @@ async fn revive(store: std::sync::Weak<Inner>, stopped: Arc<dyn Consensus>) {
     let mut wait = REVIVE.0;
     stopped.stop().await;
     loop {
-        {
-            let mut consensus = inner.consensus.write().await;
-            if !consensus
-                .as_ref()
-                .is_some_and(|now| Arc::ptr_eq(now, &stopped))
-            {
+        let current = inner.consensus();
+        if !current.is_some_and(|now| Arc::ptr_eq(&now, &stopped)) {
+            return;
+        }
+        match start(&inner.files, &inner.news).await {
+            Ok(new) if inner.replace(&stopped, &new) => {
+                tracing::info!("the state is open again");
                 return;
             }
-            match start(&inner.files, &inner.news).await {
-                Ok(new) => {
-                    tracing::info!("the state is open again");
-                    *consensus = Some(new);
-                    return;
-                }
-                Err(error) => tracing::error!("open the state again: {}", error::chain(&error)),
-            }
+            // It was closed meanwhile.
+            Ok(new) => return new.stop().await,
+            Err(error) => tracing::error!("open the state again: {}", error::chain(&error)),
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(REVIVE.1);
