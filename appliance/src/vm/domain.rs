@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ashlar_api::{BootId, NodeId, VmId};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::admission::Ledger;
 use super::board::{Ability, Board};
@@ -38,6 +39,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 pub struct VmDomain {
     surroundings: Surroundings,
     fleet: Arc<Fleet>,
+    /// Wakes the domain once, to look for the module again.
+    look_again: Option<JoinHandle<()>>,
 }
 
 /// What there is.
@@ -103,6 +106,7 @@ impl VmDomain {
         let domain = VmDomain {
             surroundings,
             fleet,
+            look_again: None,
         };
         (domain, consoles)
     }
@@ -166,13 +170,18 @@ impl Domain for VmDomain {
             }
         }
         let kvm = !place.with_kvm || place.kvm();
+        // This look is as good as the one that was to come.
+        if let Some(timer) = self.look_again.take() {
+            timer.abort();
+        }
         // Its module may be loaded later than this starts, and nothing tells of it.
         if !kvm && proc::uptime() < MODULES {
             let waker = self.surroundings.waker.clone();
-            tokio::spawn(async move {
+            let timer = tokio::spawn(async move {
                 tokio::time::sleep(LOOK_AGAIN).await;
                 waker.wake();
             });
+            self.look_again = Some(timer);
         }
         Ok(Observed {
             owners,
