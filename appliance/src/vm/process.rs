@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ashlar_api::vm::VmSpec;
 use ashlar_api::{Bytes, Timestamp, VmId};
@@ -44,6 +44,10 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub const ADOPT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a process may take to be gone after its sockets are.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// How long what was killed may take to be gone.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// How often it is looked whether it is.
+const LOOK: Duration = Duration::from_millis(50);
 /// QEMU's own messages, of all runs of a machine since the node started.
 pub const MOST_LOG: u64 = 128 << 10;
 /// How soon the kernel takes a machine when memory is short: before the appliance itself.
@@ -80,6 +84,9 @@ pub enum ProcessError {
     /// Its control group can not be used.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// A process that was killed is not gone.
+    #[error("a process of its last run was killed and is not gone: a drive may hang")]
+    Remains,
     /// QEMU can not be started.
     #[error(transparent)]
     Child(#[from] ChildError),
@@ -217,6 +224,9 @@ pub async fn start(place: &Place, assignment: &Assignment) -> Result<Process, Pr
     let group = place.cgroup(record.id)?;
     // A process that was not found belongs to nobody: its disks must not be written twice.
     group.kill()?;
+    if !emptied(&group).await {
+        return Err(ProcessError::Remains);
+    }
     make_directory(&directory)?;
     let log = directory.join("qemu.log");
     fs::trim_log(&log, MOST_LOG)?;
@@ -290,6 +300,18 @@ pub async fn start(place: &Place, assignment: &Assignment) -> Result<Process, Pr
             }
         }
     }
+}
+
+/// Waits until nothing lives in a group that was killed; false when that takes too long.
+async fn emptied(group: &Cgroup) -> bool {
+    let since = Instant::now();
+    while group.is_populated() {
+        if since.elapsed() >= KILL_LIMIT {
+            return false;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    true
 }
 
 /// Kills a process and takes away its control group.

@@ -487,7 +487,10 @@ async fn start_with_everything() {
     };
     assert_eq!(process.started.spec, assignment.record.spec);
     assert!(!process.started.ran);
-    drop(process);
+    // A second start comes after the first one's end.
+    let again = process::start(&place, &assignment).await.unwrap();
+    assert!(!process.pidfd.is_alive() && again.pidfd.is_alive());
+    drop((process, again));
     // What it was started with can not be read: its guest may be at work.
     let started = place.runtime(id).join("started.json");
     std::fs::write(&started, "{").unwrap();
