@@ -1,8 +1,10 @@
 //! Who this machine is: its id, made once and kept with the state, and its name.
 //!
 //! Invariant: the id never changes while the state lives; certificates and the cluster know the machine by it. It is
-//! random and not taken from the mainboard: boards come with equal numbers, and disks are moved between machines.
+//! random and not taken from the mainboard: boards come with equal numbers, and disks are moved between machines. A
+//! drive that can not be read now may be readable at the next start: then nothing is made.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::log;
@@ -25,11 +27,19 @@ pub fn establish() -> Result<(), FsError> {
 /// 32 hexadecimal digits, made when there are none yet.
 fn machine_id(path: &Path) -> Result<String, FsError> {
     let valid = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if let Some(id) = sysfs::text(path)
-        .map(|text| text.replace('-', "").to_ascii_lowercase())
-        .filter(valid)
-    {
-        return Ok(id);
+    let text = match std::fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(source) => {
+            return Err(FsError::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    let found = text.trim().replace('-', "").to_ascii_lowercase();
+    if valid(&found) {
+        return Ok(found);
     }
     let id = uuid::Uuid::new_v4().simple().to_string();
     fs::write_atomic(path, format!("{id}\n").as_bytes(), 0o444)?;
@@ -68,6 +78,14 @@ mod tests {
             machine_id(&path).unwrap(),
             "0f0e0d0c0b0a49088706050403020100"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_read_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        // A directory is there and can not be read as a file.
+        let error = machine_id(directory.path()).unwrap_err();
+        assert!(matches!(error, FsError::Read { .. }), "{error}");
     }
 
     #[test]
