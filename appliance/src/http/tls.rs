@@ -124,21 +124,24 @@ fn suited(has_aes: bool) -> CryptoProvider {
 
 impl Certificate {
     /// Takes the certificate in `directory`, or makes one for `name` and
-    /// `addresses` if there is none that can be used.
+    /// `addresses` if there is none. One that is there and can not be used stays
+    /// where it is (somebody may have uploaded it, and the drive may be read
+    /// again later); another one then serves until the next start.
     pub fn open(directory: &Path, name: &str, addresses: &[IpAddr]) -> Result<Self, Error> {
         std::fs::create_dir_all(directory).map_err(file("create", directory))?;
         let current = match load(directory) {
             Ok(current) => current,
             Err(error) => {
                 let first = matches!(&error, Error::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
-                if !first {
+                let (chain, key) = make(name, addresses, Timestamp::now())?;
+                if first {
+                    store(directory, &chain, &key)?;
+                } else {
                     tracing::warn!(
-                        "the certificate cannot be used, a new one is made: {}",
+                        "the certificate cannot be used, another one is until the next start: {}",
                         crate::reconcile::chain(&error)
                     );
                 }
-                let (chain, key) = make(name, addresses, Timestamp::now())?;
-                store(directory, &chain, &key)?;
                 parse(&chain, &key)?
             }
         };
@@ -550,9 +553,15 @@ mod tests {
             parse(&chain, &key).unwrap().facts.fingerprint
         );
         assert!(!path.join(WAITING).exists());
-        // Rubbish is no reason not to start.
+        // Rubbish is no reason not to start, and none to write over it.
         write_atomic(&path.join(KEY), b"rubbish", 0o600).unwrap();
         assert_ne!(
+            Certificate::open(path, "x", &[]).unwrap().fingerprint(),
+            mended.fingerprint()
+        );
+        assert_eq!(std::fs::read(path.join(KEY)).unwrap(), b"rubbish");
+        write_atomic(&path.join(KEY), key.as_bytes(), 0o600).unwrap();
+        assert_eq!(
             Certificate::open(path, "x", &[]).unwrap().fingerprint(),
             mended.fingerprint()
         );
