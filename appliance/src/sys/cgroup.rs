@@ -128,6 +128,8 @@ pub struct Stats {
     pub memory: Option<u64>,
     /// Of it, anonymous memory.
     pub memory_anonymous: Option<u64>,
+    /// Of it, memory that has a name and no file on a disk, as a memfd has.
+    pub memory_shared: Option<u64>,
     /// Bytes of memory at most so far.
     pub memory_peak: Option<u64>,
     /// How often the kernel killed a process of it for memory.
@@ -317,6 +319,7 @@ impl Cgroup {
             cpu_throttled: micros("throttled_usec"),
             memory: sysfs::parse(self.path.join("memory.current")),
             memory_anonymous: keyed(&memory, "anon"),
+            memory_shared: keyed(&memory, "shmem"),
             memory_peak: sysfs::parse(self.path.join("memory.peak")),
             oom_kills: keyed(&events, "oom_kill").unwrap_or(0),
             read_bytes,
@@ -519,7 +522,10 @@ pub mod tests {
             "usage_usec 2500000\nuser_usec 1\nsystem_usec 2\nnr_periods 3\nnr_throttled 1\nthrottled_usec 7\n",
         );
         put("memory.current", "73400320\n");
-        put("memory.stat", "anon 4194304\nfile 1024\nanon_thp 9\n");
+        put(
+            "memory.stat",
+            "anon 4194304\nfile 1024\nshmem 512\nanon_thp 9\n",
+        );
         put(
             "memory.events",
             "low 0\nhigh 0\nmax 4\noom 2\noom_kill 1\noom_group_kill 0\n",
@@ -536,6 +542,7 @@ pub mod tests {
             (stats.memory, stats.memory_anonymous, stats.memory_peak),
             (Some(73_400_320), Some(4_194_304), None)
         );
+        assert_eq!(stats.memory_shared, Some(512));
         assert_eq!(
             (stats.oom_kills, stats.read_bytes, stats.written_bytes),
             (1, 4097, 8192)

@@ -1,7 +1,8 @@
 //! The load of a machine: two readings of counters make one sample.
 //!
 //! The processor time and the memory are those of the control group, so QEMU's
-//! own share is in them: it is what the machine costs the node. Disk counters
+//! own share is in them: it is what the machine costs the node. The page cache
+//! is not: the kernel gives it back when somebody needs it. Disk counters
 //! are QEMU's, which alone knows what the guest did; packets are counted by the
 //! kernel at the tap, where what the node sent is what the guest received.
 
@@ -12,7 +13,7 @@ use ashlar_api::metrics::VmSample;
 use ashlar_api::{Bytes, Timestamp};
 use serde::Deserialize;
 
-use crate::sys::cgroup::Cgroup;
+use crate::sys::cgroup::{Cgroup, Stats};
 use crate::sys::proc::Process;
 use crate::sys::sysfs;
 
@@ -95,7 +96,13 @@ pub fn usage(group: &Cgroup, pid: u32) -> (Duration, u64) {
         Duration::ZERO => process.map_or(Duration::ZERO, |process| process.cpu),
         usage => usage,
     };
-    (cpu, stats.memory.unwrap_or(resident))
+    (cpu, held(&stats).unwrap_or(resident))
+}
+
+/// Memory that the kernel can not take back, as it can page cache.
+fn held(stats: &Stats) -> Option<u64> {
+    let shared = stats.memory_shared.unwrap_or(0);
+    Some(stats.memory_anonymous?.saturating_add(shared))
 }
 
 /// The load between two readings of a machine with so many processors.
@@ -175,6 +182,19 @@ mod tests {
                 disk_write: 0,
             }
         );
+    }
+
+    #[test]
+    fn page_cache_is_not_held() {
+        let mut stats = Stats {
+            memory: Some(900),
+            ..Stats::default()
+        };
+        assert_eq!(held(&stats), None);
+        stats.memory_anonymous = Some(300);
+        assert_eq!(held(&stats), Some(300));
+        stats.memory_shared = Some(50);
+        assert_eq!(held(&stats), Some(350));
     }
 
     #[test]
