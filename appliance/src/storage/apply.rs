@@ -10,13 +10,15 @@ use std::time::Duration;
 use ashlar_api::{Bytes, ImageId, PoolId, VolumeId};
 use tokio::sync::watch;
 
+use super::erase::Hold;
 use super::events::Events;
 use super::fetch::fetch;
-use super::lvm::{Complete, Group, Lvm, layout};
+use super::lvm::{Complete, Group, Lvm, LvmError, POOL_TAG, layout};
 use super::plan::{Step, Subject};
 use super::qemu_img::{Filling, fill};
 use super::reader::open_device;
 use super::room::Room;
+use super::step::Disk;
 use super::work::{Teller, Works};
 use super::{Error, Status, check, erase, library};
 use crate::reconcile::chain;
@@ -88,7 +90,11 @@ pub async fn apply(hands: Hands<'_>, step: Step) -> Result<(), Error> {
             patiently(|| async { Ok(hands.lvm(&group).remove_volume(&group, &name).await?) })
                 .await?;
         }
-        Step::RemoveGroup { group, partial } => hands.remove_group(&group, partial).await?,
+        Step::RemoveGroup {
+            group,
+            partial,
+            drives,
+        } => hands.remove_group(&group, partial, &drives).await?,
         Step::CreatePool { id, drives, erase } => {
             let made = hands.create_pool(id, &drives, &erase).await;
             hands.events.note();
@@ -216,26 +222,30 @@ impl Hands<'_> {
     async fn create_pool(
         &self,
         id: PoolId,
-        drives: &[PathBuf],
+        drives: &[Disk],
         erased: &[PathBuf],
     ) -> Result<(), Error> {
-        let mut held = Vec::new();
-        for drive in drives {
-            held.push(patiently(|| async { erase::hold(drive) }).await?);
-        }
+        let held = hold_all(drives).await?;
         let group = volume_group(id);
-        let lvm = Lvm::on(drives);
-        // An attempt that was made before and that the look missed is gone on with, never erased. What is there of
-        // others may be damaged so that LVM can not report it; whoever named the drives wants it gone.
-        let earlier = group_of(&lvm, id).await.unwrap_or_else(|error| {
-            tracing::info!("look for the group on its drives: {}", chain(&error));
-            None
-        });
+        let paths: Vec<PathBuf> = drives.iter().map(|disk| disk.path.clone()).collect();
+        let lvm = Lvm::on(&paths);
+        // An attempt that was made before and that the look missed is gone on with, never erased.
+        let earlier = earlier(group_of(&lvm, id).await)?;
         if earlier.is_none() {
-            for drive in erased {
-                patiently(|| erase::erase(drive)).await?;
+            let is_erased = |held: &&Hold| erased.contains(&held.disk().path);
+            // All are looked at before the first is touched.
+            for drive in held.iter().filter(is_erased) {
+                if drive.bears(format!("{POOL_TAG}{id}")).await? {
+                    return Err(Error::Marked {
+                        drive: drive.disk().path.clone(),
+                        pool: id,
+                    });
+                }
             }
-            patiently(|| async { Ok(lvm.create_group(&group, id, drives).await?) }).await?;
+            for drive in held.iter().filter(is_erased) {
+                patiently(|| erase::erase(drive.disk())).await?;
+            }
+            patiently(|| async { Ok(lvm.create_group(&group, id, &paths).await?) }).await?;
         }
         match group_of(&lvm, id).await? {
             Some(made) if made.thin.is_some() => Ok(()),
@@ -244,16 +254,15 @@ impl Hands<'_> {
         }
     }
 
-    async fn remove_group(&self, group: &str, partial: bool) -> Result<(), Error> {
-        let lvm = self.lvm(group);
-        let devices = self.devices.get(group).cloned().unwrap_or_default();
+    async fn remove_group(&self, group: &str, partial: bool, drives: &[Disk]) -> Result<(), Error> {
+        let lvm = Lvm::on(drives.iter().map(|disk| &disk.path));
+        let _held = hold_all(drives).await?;
         self.events.note();
         if partial {
             lvm.drop_missing(group).await?;
         }
         patiently(|| async { Ok(lvm.remove_group(group).await?) }).await?;
-        for drive in &devices {
-            let _held = patiently(|| async { erase::hold(drive) }).await?;
+        for drive in drives {
             patiently(|| erase::erase(drive)).await?;
         }
         Ok(())
@@ -338,6 +347,27 @@ async fn group_of(lvm: &Lvm, pool: PoolId) -> Result<Option<Group>, Error> {
     Ok(groups.find(|group| group.pool == Some(pool)))
 }
 
+/// What a look for the group of a pool on its drives says of earlier attempts. What is there of others may be damaged so
+/// that LVM can not report it; whoever named the drives wants it gone. Only if LVM said so, though: one that could not be
+/// run, or was not understood, may have missed the group.
+fn earlier(looked: Result<Option<Group>, Error>) -> Result<Option<Group>, Error> {
+    match looked {
+        Err(error @ Error::Lvm(LvmError::Failed { .. })) => {
+            tracing::info!("look for the group on its drives: {}", chain(&error));
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+async fn hold_all(drives: &[Disk]) -> Result<Vec<Hold>, Error> {
+    let mut held = Vec::new();
+    for drive in drives {
+        held.push(patiently(|| async { erase::hold(drive) }).await?);
+    }
+    Ok(held)
+}
+
 async fn create_thin(lvm: &Lvm, group: &str, room: Bytes) -> Result<(), Error> {
     let layout = layout(room).ok_or(Error::TooSmall)?;
     Ok(lvm.create_thin(group, layout).await?)
@@ -384,4 +414,46 @@ async fn patiently<T, F: Future<Output = Result<T, Error>>>(
         }
     }
     attempt().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::command::CommandError;
+
+    fn lvm(error: LvmError) -> Result<Option<Group>, Error> {
+        Err(error.into())
+    }
+
+    #[test]
+    fn only_a_verdict_of_lvm_says_that_there_is_no_group() {
+        let what = || "look".to_owned();
+        let message = "Checksum error".to_owned();
+        let damaged = lvm(LvmError::Failed {
+            what: what(),
+            message,
+        });
+        assert!(matches!(earlier(damaged), Ok(None)));
+        assert!(matches!(earlier(Ok(None)), Ok(None)));
+        let late = CommandError::TimedOut {
+            tool: "lvm".to_owned(),
+            args: Vec::new(),
+            after: Duration::from_secs(60),
+        };
+        let late = LvmError::Run {
+            what: what(),
+            source: Box::new(late),
+        };
+        assert!(earlier(lvm(late)).is_err());
+        let unread = serde_json::from_str::<()>("{").unwrap_err();
+        assert!(earlier(lvm(LvmError::Report(unread))).is_err());
+        let message = "in use".to_owned();
+        let busy = LvmError::InUse {
+            what: what(),
+            message,
+        };
+        assert!(earlier(lvm(busy)).is_err());
+        let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+        assert!(earlier(Err(Error::Image(gone))).is_err());
+    }
 }

@@ -165,6 +165,7 @@ pub fn drive(block: &Block, probed: &Probed, system: bool) -> Drive {
         id: id(block),
         name: block.name.clone(),
         path: block.path(),
+        sequence: block.sequence,
         model,
         serial: block.serial.clone().unwrap_or_default(),
         bus: bus.to_owned(),

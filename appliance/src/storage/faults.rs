@@ -432,6 +432,7 @@ mod tests {
             id: format!("serial-of-{name}"),
             name: name.to_owned(),
             path: format!("/dev/{name}").into(),
+            sequence: None,
             model: String::new(),
             serial: String::new(),
             bus: "SATA".to_owned(),

@@ -46,6 +46,8 @@ mod tests;
 
 use std::path::PathBuf;
 
+use ashlar_api::PoolId;
+
 use crate::reconcile::{Retry, Retryable};
 use crate::state::{ProposeError, StateError};
 use crate::sys::cgroup::CgroupError;
@@ -88,6 +90,23 @@ pub enum Error {
         drive: PathBuf,
         /// What the kernel said.
         source: std::io::Error,
+    },
+    /// Another disk has the name now.
+    #[error("{} is not the drive any more that it was when it was looked at: nothing on it is touched", .drive.display())]
+    Swapped {
+        /// The device file.
+        drive: PathBuf,
+    },
+    /// A drive that is to be erased may hold volumes of the pool.
+    #[error(
+        "{} bears the mark of the storage pool {pool}, and LVM does not see its volume group: it is not erased. If nothing \
+         on it is needed, remove the pool, make it again and confirm that the drive is erased", .drive.display()
+    )]
+    Marked {
+        /// The drive.
+        drive: PathBuf,
+        /// The pool.
+        pool: PoolId,
     },
     /// A drive could not be emptied.
     #[error("cannot erase {}", .drive.display())]

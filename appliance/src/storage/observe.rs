@@ -2,13 +2,14 @@
 //! library, and the long work that is being done.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ashlar_api::pool::{DriveUsage, Media};
 use ashlar_api::{Bytes, ImageId, PoolId, VolumeId};
 use serde::{Deserialize, Serialize};
 
 use super::lvm::{Group, Logical};
+use super::step::Disk;
 use super::want::Desired;
 use crate::state::schema::ImageContent;
 
@@ -42,6 +43,9 @@ pub struct Drive {
     pub name: String,
     /// Its device file.
     pub path: PathBuf,
+    /// Which disk it is, until it goes: the same name with another number is another disk.
+    #[serde(default)]
+    pub sequence: Option<u64>,
     /// Model.
     pub model: String,
     /// Serial number.
@@ -132,6 +136,15 @@ impl Observed {
         self.groups
             .iter()
             .filter(move |group| group.ours && group.pool == Some(pool))
+    }
+
+    /// The disk that a device file led to in this look.
+    pub fn disk(&self, path: &Path) -> Disk {
+        let drive = self.drives.iter().find(|drive| drive.path == path);
+        Disk {
+            path: path.to_owned(),
+            sequence: drive.and_then(|drive| drive.sequence),
+        }
     }
 
     /// A drive by its id.

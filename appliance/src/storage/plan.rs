@@ -188,6 +188,11 @@ impl<'a> Plan<'a> {
             (Some(group), None) if group.strangers.is_empty() => self.step(Step::RemoveGroup {
                 group: group.name.clone(),
                 partial: group.missing > 0,
+                drives: group
+                    .devices
+                    .iter()
+                    .map(|path| self.observed.disk(path))
+                    .collect(),
             }),
             (None, _) if pool.phase == Phase::Deleting => self.step(Step::ForgetPool(pool.id)),
             _ => {}
@@ -256,7 +261,7 @@ impl<'a> Plan<'a> {
                     };
                 }
             };
-            drives.push(drive.path.clone());
+            drives.push(self.observed.disk(&drive.path));
             if drive.content != Content::Blank {
                 erase.push(drive.path.clone());
             }
@@ -299,7 +304,7 @@ impl<'a> Plan<'a> {
                 holder.spec.name
             ));
         }
-        let taken = |step: &Step| matches!(step, Step::CreatePool { drives, .. } if drives.contains(&drive.path));
+        let taken = |step: &Step| matches!(step, Step::CreatePool { drives, .. } if drives.iter().any(|disk| disk.path == drive.path));
         if self.steps.iter().any(taken) {
             return Err(format!(
                 "another new storage pool takes the drive {name} (`{id}`)"

@@ -19,6 +19,16 @@ pub enum Subject {
     Image(ImageId),
 }
 
+/// A drive that a step changes: its name, and which disk had it when the plan was made. Names are given anew when drives
+/// come and go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// Its device file.
+    pub path: PathBuf,
+    /// The kernel's number of the disk.
+    pub sequence: Option<u64>,
+}
+
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -65,13 +75,15 @@ pub enum Step {
         group: String,
         /// Whether it has lost drives, which must be given up first.
         partial: bool,
+        /// Its drives.
+        drives: Vec<Disk>,
     },
     /// Makes the volume group of a pool, and its thin pool.
     CreatePool {
         /// The pool.
         id: PoolId,
         /// The drives.
-        drives: Vec<PathBuf>,
+        drives: Vec<Disk>,
         /// Those of them whose content is erased before.
         erase: Vec<PathBuf>,
     },

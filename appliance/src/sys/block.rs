@@ -256,6 +256,19 @@ fn partitions(disk: &Path) -> Vec<Partition> {
 }
 
 nix::ioctl_none!(blkrrpart, 0x12, 95);
+nix::ioctl_read!(blkgetdiskseq, 0x12, 128, u64);
+
+/// Which disk an open device file leads to, as [`Block::sequence`] (BLKGETDISKSEQ of linux/fs.h): a name may come to mean
+/// another disk, an open file does not. `None` for what is no disk.
+pub fn sequence(disk: &File) -> io::Result<Option<u64>> {
+    let mut sequence = 0;
+    // SAFETY: the call writes one u64 to where the pointer leads, which outlives it, and the descriptor is open.
+    match unsafe { blkgetdiskseq(disk.as_raw_fd(), &raw mut sequence) } {
+        Ok(_) => Ok(Some(sequence)),
+        Err(Errno::ENOTTY | Errno::EINVAL) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
 
 /// Has the kernel read the partition table of a disk again (BLKRRPART of linux/fs.h). Busy while anybody has a partition
 /// open; what is no disk, or can not have partitions, has none to read.
@@ -411,6 +424,12 @@ mod tests {
             (["dm-0".to_owned()].as_slice(), "/dev/sda2".into())
         );
         assert_eq!(device_file("cciss!c0d0"), Path::new("/dev/cciss/c0d0"));
+    }
+
+    #[test]
+    fn a_file_is_no_disk() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(sequence(&file).unwrap(), None);
     }
 
     #[test]

@@ -33,6 +33,7 @@ use ashlar_api::{Bytes, PoolId};
 pub use self::report::{Group, Logical, Report, Thin};
 use crate::state::schema::{LVM_TAG, THIN_POOL};
 use crate::sys::command::{CommandError, Output, Tool};
+use crate::sys::pidfd::Exit;
 
 /// Before the id of a pool in the tags of its group.
 pub const POOL_TAG: &str = "ashlar-pool=";
@@ -92,7 +93,7 @@ pub enum LvmError {
         /// What LVM said.
         message: String,
     },
-    /// LVM could not be run, or did not end.
+    /// LVM could not be run, or did not come to its end.
     #[error("{what}")]
     Run {
         /// What was tried.
@@ -107,7 +108,13 @@ pub enum LvmError {
 
 impl LvmError {
     fn new(what: String, error: CommandError) -> LvmError {
-        let CommandError::Failed { stderr, .. } = &error else {
+        // What was killed by a signal, as when memory is short, gave no verdict.
+        let CommandError::Failed {
+            stderr,
+            status: Exit::Code(_),
+            ..
+        } = &error
+        else {
             return LvmError::Run {
                 what,
                 source: Box::new(error),

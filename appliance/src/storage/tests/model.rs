@@ -1,7 +1,7 @@
 //! A machine and a state in miniature: what each step makes of them, strict
 //! about order where LVM and the state machine are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ashlar_api::Bytes;
 use ashlar_api::image::{ImageFormat, ImageSource};
@@ -11,6 +11,7 @@ use crate::state::schema::{ImageContent, LIBRARY, Phase, volume_group};
 use crate::storage::lvm::{Group, Logical, Thin};
 use crate::storage::observe::{Content, ImageFile, Library, Observed, Work};
 use crate::storage::plan::{Step, Subject};
+use crate::storage::step::Disk;
 use crate::storage::want::Desired;
 
 fn settled(outcome: Outcome) -> Phase {
@@ -78,9 +79,14 @@ fn name_of_library(machine: &Observed) -> Option<String> {
     Some(group.to_string_lossy().into_owned())
 }
 
+/// Whether a drive is one of some.
+pub fn are(drives: &[Disk], path: &Path) -> bool {
+    drives.iter().any(|disk| disk.path == path)
+}
+
 /// Something outside of the model keeps one of the drives.
-fn is_busy(machine: &Observed, drives: &[PathBuf]) -> bool {
-    let mut named = machine.drives.iter().filter(|d| drives.contains(&d.path));
+fn is_busy(machine: &Observed, drives: &[Disk]) -> bool {
+    let mut named = machine.drives.iter().filter(|d| are(drives, &d.path));
     named.any(|drive| !drive.holders.is_empty())
 }
 
@@ -129,12 +135,14 @@ pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
         Step::RemoveGroup {
             group: name,
             partial,
+            drives,
         } => {
             assert_ne!(name_of_library(machine).as_ref(), Some(&name));
             let group = group(machine, &name);
             assert!(group.missing == 0 || partial);
             assert!(group.strangers.is_empty());
-            let devices = group.devices.clone();
+            let devices: Vec<PathBuf> = drives.into_iter().map(|disk| disk.path).collect();
+            assert_eq!(devices, group.devices);
             machine.groups.retain(|g| !(g.ours && g.name == name));
             for drive in &mut machine.drives {
                 if devices.contains(&drive.path) {
@@ -151,7 +159,7 @@ pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
             let mut pools = desired.pools.iter();
             let pool = pools.find(|pool| pool.id == id).expect("the pool");
             for drive in &mut machine.drives {
-                if !drives.contains(&drive.path) {
+                if !are(&drives, &drive.path) {
                     continue;
                 }
                 assert!(!drive.system && pool.spec.drives.contains(&drive.id));
@@ -163,11 +171,11 @@ pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
             // Another pool's groups lose nothing: their drives are never taken.
             for group in machine.groups.iter().filter(|group| group.ours) {
                 let is_known = group.pool.is_some_and(|pool| desired.pool(pool).is_some());
-                assert!(!is_known || !group.devices.iter().any(|d| drives.contains(d)));
+                assert!(!is_known || !group.devices.iter().any(|d| are(&drives, d)));
             }
             machine
                 .groups
-                .retain(|group| !group.devices.iter().any(|d| drives.contains(d)));
+                .retain(|group| !group.devices.iter().any(|d| are(&drives, d)));
             machine.groups.push(Group {
                 name: volume_group(id),
                 uuid: id.to_string(),
@@ -175,7 +183,7 @@ pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
                 pool: Some(id),
                 size: Bytes::gib(100),
                 free: Bytes::gib(2),
-                devices: drives,
+                devices: drives.into_iter().map(|disk| disk.path).collect(),
                 missing: 0,
                 thin: Some(thin()),
                 volumes: Vec::new(),
@@ -310,6 +318,6 @@ pub fn go_on(desired: &Desired, machine: &mut Observed) -> bool {
 }
 
 /// The device files that a step may name.
-pub fn is_device(path: &std::path::Path) -> bool {
+pub fn is_device(path: &Path) -> bool {
     path.parent() == Some(&PathBuf::from("/dev"))
 }

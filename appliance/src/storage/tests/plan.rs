@@ -55,8 +55,13 @@ fn harmless(step: &Step, desired: &Desired, machine: &Observed) {
     match step {
         Step::CreatePool { id, drives, erase } => {
             let pool = desired.pool(*id).unwrap();
-            for drive in machine.drives.iter().filter(|d| drives.contains(&d.path)) {
+            for drive in machine
+                .drives
+                .iter()
+                .filter(|d| model::are(drives, &d.path))
+            {
                 assert!(!drive.system && model::is_device(&drive.path));
+                assert!(drives.contains(&machine.disk(&drive.path)));
                 let is_confirmed = pool.erase.contains(&drive.id);
                 assert!(drive.content == Content::Blank || is_confirmed);
                 assert_eq!(erase.contains(&drive.path), drive.content != Content::Blank);
@@ -126,7 +131,7 @@ prop_compose! {
     fn a_drive(name: &'static str)(content in prop::sample::select(vec![json!("blank"), json!("lvm"), json!({"data": "x"})]),
         system in prop::bool::weighted(0.1), problem in prop::option::weighted(0.1, Just("broken")), is_busy in prop::bool::weighted(0.1)) -> Value {
         let holders = if is_busy { vec!["md0"] } else { Vec::new() };
-        json!({"id": name, "name": name, "path": format!("/dev/{name}"), "model": "", "serial": "", "bus": "", "size": Bytes::gib(100),
+        json!({"id": name, "name": name, "path": format!("/dev/{name}"), "sequence": name.len(), "model": "", "serial": "", "bus": "", "size": Bytes::gib(100),
             "media": "ssd", "system": system, "content": content, "holders": holders, "problem": problem})
     }
 }
