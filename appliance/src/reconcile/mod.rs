@@ -10,7 +10,9 @@
 //! code path. Planning is pure, so what would happen can be shown, and tested
 //! without a machine. A step that fails does not stop those that do not need
 //! it; what could not be done is status, and the loop tries again by itself:
-//! soon after a failure that may pass, else when something changes.
+//! soon after a failure that may pass, else when something changes. A look that
+//! fails is told, too: what was seen last stands, and a fault says that nothing
+//! newer is known.
 
 pub mod children;
 pub mod progress;
@@ -61,8 +63,10 @@ pub trait Domain: Send + 'static {
     fn plan(desired: &Self::Desired, observed: &Self::Observed) -> Vec<Self::Step>;
     /// Does one step. Idempotent: "exists" on create and "absent" on remove are success.
     fn apply(&mut self, step: Self::Step) -> impl Future<Output = Result<(), Self::Error>> + Send;
-    /// Tells what is seen, after every pass.
+    /// Tells what is seen, after every pass. What it is given was seen earlier when the pass could not look.
     fn publish(&mut self, desired: &Self::Desired, observed: &Self::Observed, pass: &Pass);
+    /// Tells that nothing could be seen yet, and why.
+    fn publish_blind(&mut self, _pass: &Pass) {}
 }
 
 /// How the last pass of a domain went.
@@ -107,9 +111,10 @@ pub async fn drive<D: Domain>(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut wait = FIRST;
+    let mut last = None;
     while !*stop.borrow_and_update() {
         revision.borrow_and_update();
-        let again = match pass(&mut domain).await {
+        let again = match pass(&mut domain, &mut last).await {
             Some(Retry::Soon) => {
                 let again = wait;
                 wait = (wait * 2).min(SLOWEST);
@@ -131,8 +136,11 @@ pub async fn drive<D: Domain>(
     }
 }
 
+/// What was wanted and seen in the last pass that could look.
+type Last<D> = Option<(<D as Domain>::Desired, <D as Domain>::Observed)>;
+
 /// One pass. `Some` when something is left to do, with when to try again.
-async fn pass<D: Domain>(domain: &mut D) -> Option<Retry> {
+async fn pass<D: Domain>(domain: &mut D, last: &mut Last<D>) -> Option<Retry> {
     let mut failures = Vec::new();
     let mut retry = None;
     let mut note = |what: &str, error: &D::Error, failures: &mut Vec<String>| {
@@ -147,6 +155,7 @@ async fn pass<D: Domain>(domain: &mut D) -> Option<Retry> {
         Ok(desired) => desired,
         Err(error) => {
             note("read what is wanted", &error, &mut failures);
+            publish_failed(domain, last, failures);
             return retry;
         }
     };
@@ -154,6 +163,10 @@ async fn pass<D: Domain>(domain: &mut D) -> Option<Retry> {
         Ok(observed) => observed,
         Err(error) => {
             note("look", &error, &mut failures);
+            if let Some((wanted, _)) = last {
+                *wanted = desired;
+            }
+            publish_failed(domain, last, failures);
             return retry;
         }
     };
@@ -190,7 +203,22 @@ async fn pass<D: Domain>(domain: &mut D) -> Option<Retry> {
             failures,
         },
     );
+    *last = Some((desired, observed));
     retry
+}
+
+/// Tells of a pass that could not look.
+fn publish_failed<D: Domain>(domain: &mut D, last: &Last<D>, failures: Vec<String>) {
+    let pass = Pass {
+        at: Timestamp::now(),
+        done: 0,
+        left: Vec::new(),
+        failures,
+    };
+    match last {
+        Some((desired, observed)) => domain.publish(desired, observed, &pass),
+        None => domain.publish_blind(&pass),
+    }
 }
 
 /// An error with all its causes on one line.
@@ -203,4 +231,81 @@ pub fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("it can not be seen")]
+    struct Unseen;
+
+    impl Retryable for Unseen {
+        fn retry(&self) -> Retry {
+            Retry::Soon
+        }
+    }
+
+    #[derive(Default)]
+    struct Lamp {
+        wanted: Option<u8>,
+        seen: Option<u8>,
+        told: Vec<(Option<(u8, u8)>, Vec<String>)>,
+    }
+
+    impl Domain for Lamp {
+        type Desired = u8;
+        type Observed = u8;
+        type Step = ();
+        type Error = Unseen;
+        const NAME: &'static str = "lamp";
+
+        fn desired(&mut self) -> Result<u8, Unseen> {
+            self.wanted.ok_or(Unseen)
+        }
+        async fn observe(&mut self) -> Result<u8, Unseen> {
+            self.seen.ok_or(Unseen)
+        }
+        fn plan(_: &u8, _: &u8) -> Vec<()> {
+            Vec::new()
+        }
+        async fn apply(&mut self, (): ()) -> Result<(), Unseen> {
+            Ok(())
+        }
+        fn publish(&mut self, desired: &u8, observed: &u8, pass: &Pass) {
+            let seen = Some((*desired, *observed));
+            self.told.push((seen, pass.failures.clone()));
+        }
+        fn publish_blind(&mut self, pass: &Pass) {
+            self.told.push((None, pass.failures.clone()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_can_not_look_is_told_with_what_was_seen_last() {
+        let (mut lamp, mut last) = (Lamp::default(), None);
+        for (wanted, seen) in [
+            (None, None),
+            (Some(1), None),
+            (Some(1), Some(5)),
+            (Some(2), None),
+            (None, Some(6)),
+        ] {
+            (lamp.wanted, lamp.seen) = (wanted, seen);
+            let is_whole = wanted.is_some() && seen.is_some();
+            let retry = pass(&mut lamp, &mut last).await;
+            assert_eq!(retry, (!is_whole).then_some(Retry::Soon));
+        }
+        let unread = vec!["read what is wanted: it can not be seen".to_owned()];
+        let unseen = vec!["look: it can not be seen".to_owned()];
+        let expected = [
+            (None, unread.clone()),
+            (None, unseen.clone()),
+            (Some((1, 5)), Vec::new()),
+            (Some((2, 5)), unseen),
+            (Some((2, 5)), unread),
+        ];
+        assert_eq!(lamp.told, expected);
+    }
 }

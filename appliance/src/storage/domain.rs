@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ashlar_api::fault::Fault;
 use ashlar_api::{JobId, NodeId, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -99,6 +100,21 @@ impl StorageDomain {
     }
 }
 
+impl StorageDomain {
+    /// Faults that were there before keep the time since when they are.
+    fn dated(&mut self, stories: impl IntoIterator<Item = Fault>) -> Vec<Fault> {
+        let known = std::mem::take(&mut self.since);
+        let mut faults = Vec::new();
+        for mut fault in stories {
+            let key = faults::key(&fault);
+            fault.since = known.get(&key).copied().unwrap_or(fault.since);
+            self.since.insert(key, fault.since);
+            faults.push(fault);
+        }
+        faults
+    }
+}
+
 impl Drop for StorageDomain {
     fn drop(&mut self) {
         if let Some(search) = self.search.take() {
@@ -154,14 +170,7 @@ impl Domain for StorageDomain {
     fn publish(&mut self, desired: &Desired, observed: &Observed, pass: &Pass) {
         self.search(desired, observed);
         let stories = faults::faults(desired, observed, &pass.failures, self.node);
-        let known = std::mem::take(&mut self.since);
-        let mut faults = Vec::new();
-        for mut fault in stories {
-            let key = faults::key(&fault);
-            fault.since = known.get(&key).copied().unwrap_or(fault.since);
-            self.since.insert(key, fault.since);
-            faults.push(fault);
-        }
+        let faults = self.dated(stories);
         let uploads = status::uploads(desired, observed);
         for job in std::mem::take(&mut self.uploads) {
             if desired.jobs.values().all(|running| running.id != job) {
@@ -186,6 +195,14 @@ impl Domain for StorageDomain {
             self.waker.wake();
         }
         self.left.clone_from(&pass.left);
+    }
+
+    fn publish_blind(&mut self, pass: &Pass) {
+        let faults = self.dated(faults::failing(&pass.failures, self.node));
+        self.status.send_modify(|status| {
+            status.pass = Some(pass.clone());
+            status.faults = faults;
+        });
     }
 }
 

@@ -72,19 +72,22 @@ pub fn faults(
     }
     faults.extend(no_drive(desired, observed));
     faults.extend(second_systems(observed));
-    if !failures.is_empty() {
-        faults.push(Fault {
-            code: "storage-failing".to_owned(),
-            severity: Severity::Warning,
-            title: "Storage could not be brought to what is wanted".to_owned(),
-            detail: failures.join("\n"),
-            remedy: "It is tried again by itself. If this stays, look at the health of the drives."
-                .to_owned(),
-            subject: Some(subject(Kind::Node, &node.to_string(), "this node")),
-            since: Timestamp::now(),
-        });
-    }
+    faults.extend(failing(failures, node));
     faults
+}
+
+/// What could not be done, or seen.
+pub fn failing(failures: &[String], node: NodeId) -> Option<Fault> {
+    (!failures.is_empty()).then(|| Fault {
+        code: "storage-failing".to_owned(),
+        severity: Severity::Warning,
+        title: "Storage could not be brought to what is wanted".to_owned(),
+        detail: failures.join("\n"),
+        remedy: "It is tried again by itself. If this stays, look at the health of the drives."
+            .to_owned(),
+        subject: Some(subject(Kind::Node, &node.to_string(), "this node")),
+        since: Timestamp::now(),
+    })
 }
 
 /// There is neither a pool nor a drive to make one of.
@@ -283,8 +286,18 @@ fn of_pool(
         .library()
         .is_some_and(|library| library.id == pool.id);
     let usable = group.thin.as_ref().is_some_and(|thin| thin.active);
+    let broken = observed.library.as_ref().filter(|_| is_library);
+    if let Some(problem) = broken.and_then(|library| library.problem.as_ref()) {
+        tell(Story {
+            code: "library-broken",
+            severity: Severity::Warning,
+            title: "The image library can not be read".to_owned(),
+            detail: format!("It is kept in the storage pool {name}: {problem}."),
+            remedy: "Machines go on; images can not be added or used. Look at the health of the drives of the pool. \
+                     Restarting the node has the library checked and repaired.",
+        });
     // While nothing has failed it is being made or mounted.
-    if is_library
+    } else if is_library
         && usable
         && !failures.is_empty()
         && group.volume(LIBRARY).is_some()

@@ -88,7 +88,7 @@ pub fn unmount(how: Unmount) -> Result<(), Error> {
     Ok(fs::unmount(Path::new(LIBRARY_PATH), how)?)
 }
 
-/// Looks at the library, if it is mounted.
+/// Looks at the library, if it is mounted. One that can not be read is a finding: the rest of storage does not wait for it.
 pub fn look() -> Result<Option<Library>, Error> {
     let mounts = fs::mounts()?;
     let mounted = mounts
@@ -97,13 +97,14 @@ pub fn look() -> Result<Option<Library>, Error> {
     let Some(mounted) = mounted else {
         return Ok(None);
     };
-    let files = files(Path::new(LIBRARY_PATH)).map_err(|source| fs::FsError::Read {
-        path: PathBuf::from(LIBRARY_PATH),
-        source,
-    })?;
+    let (files, problem) = match files(Path::new(LIBRARY_PATH)) {
+        Ok(files) => (files, None),
+        Err(error) => (BTreeMap::new(), Some(error.to_string())),
+    };
     Ok(Some(Library {
         device: PathBuf::from(mounted.source),
         files,
+        problem,
     }))
 }
 

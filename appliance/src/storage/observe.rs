@@ -88,6 +88,9 @@ pub struct Library {
     pub device: PathBuf,
     /// Files of images.
     pub files: BTreeMap<ImageId, ImageFile>,
+    /// Why nothing is known of its files.
+    #[serde(default)]
+    pub problem: Option<String>,
 }
 
 /// How much of an image is there.
@@ -152,14 +155,14 @@ impl Observed {
         self.drives.iter().find(|drive| drive.id == id)
     }
 
-    /// The library, when it is the one that is wanted. What is mounted in its
+    /// The library, when it is the one that is wanted and can be read. What is mounted in its
     /// place, or nothing, is never written to: that could be the small file
     /// system of the state.
     pub fn usable_library(&self, desired: &Desired) -> Option<&Library> {
         let wanted = desired.library_device()?;
         self.library
             .as_ref()
-            .filter(|library| library.device == wanted)
+            .filter(|library| library.device == wanted && library.problem.is_none())
     }
 
     /// The file of an image.

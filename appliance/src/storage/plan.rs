@@ -172,7 +172,9 @@ impl<'a> Plan<'a> {
 
     /// Takes a library out of the tree that is not in the pool that keeps the images now.
     fn unmount_library(&mut self) {
-        if self.observed.library.is_some() && self.library().is_none() {
+        let wanted = self.desired.library_device();
+        let mounted = self.observed.library.as_ref();
+        if mounted.is_some_and(|library| Some(&library.device) != wanted.as_ref()) {
             self.step(Step::UnmountLibrary);
         }
     }
@@ -341,10 +343,20 @@ impl<'a> Plan<'a> {
             return;
         };
         match self.desired.library_device() {
+            // To mount it again and again would not mend it; a person is told.
+            _ if self.is_broken() => {}
             Some(device) if self.library().is_none() => self.step(Step::MountLibrary { device }),
             _ if volume.size < size => self.step(Step::GrowLibrary { group: name, size }),
             _ => {}
         }
+    }
+
+    fn is_broken(&self) -> bool {
+        let library = self.observed.library.as_ref();
+        library.is_some_and(|library| {
+            library.problem.is_some()
+                && self.desired.library_device().as_ref() == Some(&library.device)
+        })
     }
 
     /// Makes a volume, and lets it grow.

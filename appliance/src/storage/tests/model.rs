@@ -217,6 +217,7 @@ pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
             machine.library = Some(Library {
                 device,
                 files: Default::default(),
+                problem: None,
             });
         }
         Step::GrowLibrary { group, size } => grow(machine, &group, LIBRARY, size),
