@@ -46,9 +46,9 @@ const LARGEST_METADATA: u64 = 15 * Bytes::GIB + 3 * (Bytes::GIB / 4);
 const SMALLEST_METADATA: u64 = 32 * Bytes::MIB;
 const FINEST_CHUNK: u64 = 128 * Bytes::KIB;
 
-/// Checking the metadata of a large pool takes long.
-const ACTIVATION_LIMIT: Duration = Duration::from_secs(600);
-const CREATION_LIMIT: Duration = Duration::from_secs(180);
+/// How long a change may take: checking the metadata of a large pool takes long, and so does discarding on slow drives.
+/// One that is killed in the middle may leave half of it behind, so this is for what hangs, not for what is slow.
+const CHANGE_LIMIT: Duration = Duration::from_secs(600);
 
 /// Why LVM did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -225,6 +225,11 @@ impl Lvm {
             .env("LVM_SUPPRESS_FD_WARNINGS", "1")
     }
 
+    /// A command that changes something.
+    fn change(&self, command: &str) -> Tool {
+        self.tool(command).timeout(CHANGE_LIMIT)
+    }
+
     async fn run(&self, what: String, tool: Tool) -> Result<Output, LvmError> {
         tool.run().await.map_err(|error| LvmError::new(what, error))
     }
@@ -258,15 +263,14 @@ impl Lvm {
         devices: &[PathBuf],
     ) -> Result<(), LvmError> {
         let tool = self
-            .tool("vgcreate")
+            .change("vgcreate")
             .args(["--setautoactivation", "n", "--physicalextentsize", "4m"])
             .args(["--pvmetadatacopies", "2"])
             .args(["--addtag", LVM_TAG])
             .arg("--addtag")
             .arg(format!("{POOL_TAG}{pool}"))
             .arg(group)
-            .args(devices)
-            .timeout(CREATION_LIMIT);
+            .args(devices);
         let what = format!("make the volume group {group}");
         self.run(what, tool).await.map(drop)
     }
@@ -274,14 +278,13 @@ impl Lvm {
     /// Makes the thin pool in a group.
     pub async fn create_thin(&self, group: &str, layout: Layout) -> Result<(), LvmError> {
         let tool = self
-            .tool("lvcreate")
+            .change("lvcreate")
             .args(["--type", "thin-pool", "--name", THIN_POOL, "--zero", "y"])
             .args(["--discards", "passdown", "--addtag", LVM_TAG])
             .args(["--extents", &layout.data_extents.to_string()])
             .args(["--poolmetadatasize", &format!("{}b", layout.metadata.0)])
             .args(["--chunksize", &format!("{}b", layout.chunk.0)])
-            .arg(group)
-            .timeout(CREATION_LIMIT);
+            .arg(group);
         let what = format!("make the thin pool of {group}");
         self.run(what, tool).await.map(drop)
     }
@@ -295,7 +298,7 @@ impl Lvm {
         complete: Complete,
     ) -> Result<(), LvmError> {
         let mut tool = self
-            .tool("lvcreate")
+            .change("lvcreate")
             .args(["--type", "thin", "--thinpool", THIN_POOL, "--name", name])
             .args(["--virtualsize", &format!("{}b", size.0)])
             .args(["--addtag", LVM_TAG]);
@@ -309,7 +312,7 @@ impl Lvm {
     /// Takes the mark of an incomplete volume away.
     pub async fn complete_volume(&self, group: &str, name: &str) -> Result<(), LvmError> {
         let tool = self
-            .tool("lvchange")
+            .change("lvchange")
             .args(["--deltag", PREPARING_TAG])
             .arg(format!("{group}/{name}"));
         let what = format!("mark the volume {name} as complete");
@@ -319,7 +322,7 @@ impl Lvm {
     /// Makes a volume larger; one that is large enough stays as it is.
     pub async fn grow_volume(&self, group: &str, name: &str, size: Bytes) -> Result<(), LvmError> {
         let tool = self
-            .tool("lvextend")
+            .change("lvextend")
             .args(["--size", &format!("{}b", size.0)])
             .arg(format!("{group}/{name}"));
         match self.run(format!("let the volume {name} grow"), tool).await {
@@ -335,7 +338,7 @@ impl Lvm {
     /// Removes a volume; its absence is success.
     pub async fn remove_volume(&self, group: &str, name: &str) -> Result<(), LvmError> {
         let tool = self
-            .tool("lvremove")
+            .change("lvremove")
             .arg("-f")
             .arg(format!("{group}/{name}"));
         absent_is_fine(self.run(format!("remove the volume {name}"), tool).await)
@@ -343,17 +346,14 @@ impl Lvm {
 
     /// Makes all volumes of a group usable.
     pub async fn activate(&self, group: &str) -> Result<(), LvmError> {
-        let tool = self
-            .tool("vgchange")
-            .args(["-a", "y", group])
-            .timeout(ACTIVATION_LIMIT);
+        let tool = self.change("vgchange").args(["-a", "y", group]);
         let what = format!("activate the volume group {group}");
         self.run(what, tool).await.map(drop)
     }
 
     /// Makes the device files of a group's active volumes that are not there.
     pub async fn make_nodes(&self, group: &str) -> Result<(), LvmError> {
-        let tool = self.tool("vgmknodes").arg(group);
+        let tool = self.change("vgmknodes").arg(group);
         let what = format!("make the device files of {group}");
         self.run(what, tool).await.map(drop)
     }
@@ -361,13 +361,14 @@ impl Lvm {
     /// Lets a group forget drives that are gone, with the volumes that were on them.
     pub async fn drop_missing(&self, group: &str) -> Result<(), LvmError> {
         let tool = self
-            .tool("vgreduce")
+            .change("vgreduce")
             .args(["--removemissing", "--force", group]);
         let what = format!("take the missing drives out of {group}");
-        absent_is_fine(self.run(what, tool.timeout(CREATION_LIMIT)).await)
+        absent_is_fine(self.run(what, tool).await)
     }
 
-    /// Lets all volumes of a group go; its absence is success.
+    /// Lets all volumes of a group go; its absence is success. In the time of a look: the machine is ending, and the rest
+    /// has to end, too.
     pub async fn deactivate(&self, group: &str) -> Result<(), LvmError> {
         let tool = self.tool("vgchange").args(["-a", "n", group]);
         let what = format!("deactivate the volume group {group}");
@@ -377,9 +378,9 @@ impl Lvm {
     /// Removes a group with all that is in it; its absence is success. Its
     /// drives have yet to be erased: LVM leaves most of its marks on them.
     pub async fn remove_group(&self, group: &str) -> Result<(), LvmError> {
-        let tool = self.tool("vgremove").args(["-f", group]);
+        let tool = self.change("vgremove").args(["-f", group]);
         let what = format!("remove the volume group {group}");
-        absent_is_fine(self.run(what, tool.timeout(CREATION_LIMIT)).await)
+        absent_is_fine(self.run(what, tool).await)
     }
 }
 
