@@ -37,6 +37,8 @@ pub struct StorageDomain {
     works: Works,
     /// True once what an earlier process left running was ended.
     cleaned: bool,
+    /// Whether the machine has all its devices.
+    settled: watch::Receiver<bool>,
     /// The devices of our groups, as last seen.
     devices: BTreeMap<String, Vec<PathBuf>>,
     /// What the last pass left to do.
@@ -59,17 +61,25 @@ impl StorageDomain {
         board: Board,
         waker: Waker,
         status: watch::Sender<Status>,
+        settled: watch::Receiver<bool>,
     ) -> StorageDomain {
+        let (mut devices, at_last) = (settled.clone(), waker.clone());
+        tokio::spawn(async move {
+            if devices.wait_for(|settled| *settled).await.is_ok() {
+                at_last.wake();
+            }
+        });
         StorageDomain {
             store,
             node,
             events: Events::listen(waker.clone()),
-            eyes: Eyes::default(),
+            eyes: Eyes::new(waker.clone()),
             works: Works::new(board.clone(), waker.clone()),
             board,
             waker,
             status,
             cleaned: false,
+            settled,
             devices: BTreeMap::new(),
             left: Vec::new(),
             uploads: Vec::new(),
@@ -147,7 +157,13 @@ impl Domain for StorageDomain {
             reader::kill_all().await.map_err(Error::Leftovers)?;
             self.cleaned = true;
         }
+        // Asked before the look: what comes while it looks may be missed.
+        let settled = *self.settled.borrow_and_update();
         let observed = self.eyes.look(&self.events, &self.works).await?;
+        let observed = Observed {
+            settled,
+            ..observed
+        };
         self.devices = devices(&observed.groups);
         Ok(observed)
     }
@@ -246,6 +262,7 @@ fn drives() -> Result<Vec<Drive>, Error> {
     let probed = drive::Probed {
         content: Content::Lvm,
         problem: None,
+        mute: false,
     };
     let used = blocks
         .iter()

@@ -62,6 +62,8 @@ pub struct Probed {
     pub content: Content,
     /// Why it can not be used.
     pub problem: Option<String>,
+    /// It has not answered.
+    pub mute: bool,
 }
 
 /// Reads what is on a drive. Blocks: a drive may have to spin up.
@@ -70,6 +72,7 @@ pub fn probe(block: &Block) -> Probed {
         Ok(content) => Probed {
             content,
             problem: None,
+            mute: false,
         },
         Err(error) => Probed {
             content: Content::Data(String::new()),
@@ -77,6 +80,7 @@ pub fn probe(block: &Block) -> Probed {
                 "it can not be read ({})",
                 crate::reconcile::chain(&error)
             )),
+            mute: false,
         },
     }
 }
@@ -176,6 +180,7 @@ pub fn drive(block: &Block, probed: &Probed, system: bool) -> Drive {
         content: probed.content.clone(),
         holders: holders.cloned().collect(),
         problem: read_only.or_else(|| probed.problem.clone()),
+        mute: probed.mute,
     }
 }
 
@@ -335,6 +340,7 @@ mod tests {
             &Probed {
                 content: Content::Blank,
                 problem: None,
+                mute: false,
             },
             false,
         );

@@ -456,6 +456,7 @@ mod tests {
             content,
             holders: Vec::new(),
             problem: None,
+            mute: false,
         }
     }
 

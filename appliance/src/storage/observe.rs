@@ -20,6 +20,8 @@ pub const SMALLEST_DRIVE: Bytes = Bytes::gib(1);
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Observed {
+    /// Whether the machine has all its devices by now: before, what is not seen may yet come.
+    pub settled: bool,
     /// The drives.
     pub drives: Vec<Drive>,
     /// Volume groups on whole drives, ours and those of others.
@@ -67,6 +69,9 @@ pub struct Drive {
     pub holders: Vec<String>,
     /// Why it can not be used, whatever is on it.
     pub problem: Option<String>,
+    /// It has not answered: nothing is known of what is on it.
+    #[serde(default)]
+    pub mute: bool,
 }
 
 /// What is on a drive.
@@ -124,6 +129,11 @@ pub enum Work {
 }
 
 impl Observed {
+    /// Whether what is not seen is gone: every device had time to appear, and every drive told what is on it.
+    pub fn is_complete(&self) -> bool {
+        self.settled && self.drives.iter().all(|drive| !drive.mute)
+    }
+
     /// The group of a pool. Nothing when two claim to be it: neither is touched then.
     pub fn group(&self, pool: PoolId) -> Option<&Group> {
         let mut all = self.groups_of(pool);

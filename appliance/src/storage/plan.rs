@@ -4,7 +4,8 @@
 //! Nothing is touched that does not bear our mark, but for drives that a new
 //! pool names: blank ones, and those whose erasure was confirmed with it. What
 //! goes comes first (it gives room); a record is forgotten in the pass after
-//! its thing was seen gone, never on hope.
+//! its thing was seen gone, never on hope: while the machine starts, and while a
+//! drive does not answer, what is not seen may be there.
 //!
 //! ```text
 //!  pool     drives ─► group + thin pool ─► settled ─► active ─► library in one of them, mounted
@@ -116,7 +117,7 @@ impl<'a> Plan<'a> {
     fn library_is_seen_or_lost(&self) -> bool {
         let pool = self.desired.library();
         let is_lost = pool.is_none_or(|pool| self.whole_group(pool.id).is_none());
-        self.library().is_some() || is_lost
+        self.library().is_some() || (is_lost && self.observed.is_complete())
     }
 
     /// Removes a volume that is not wanted or could not be made.
@@ -133,7 +134,10 @@ impl<'a> Plan<'a> {
                 group: group.name.clone(),
                 name,
             }),
-            None if volume.phase == Phase::Deleting => self.step(Step::ForgetVolume(volume.id)),
+            None if volume.phase != Phase::Deleting => {}
+            None if group.is_some() || self.observed.is_complete() => {
+                self.step(Step::ForgetVolume(volume.id));
+            }
             None => {}
         }
     }
@@ -186,6 +190,8 @@ impl<'a> Plan<'a> {
         }
         let mut claims = self.observed.groups_of(pool.id);
         match (claims.next(), claims.next()) {
+            // Of a group that lacks drives, those would keep their part, and bring half of it back.
+            (Some(group), None) if group.missing > 0 && !self.observed.is_complete() => {}
             // With volumes of somebody else in our group, a person has to look first.
             (Some(group), None) if group.strangers.is_empty() => self.step(Step::RemoveGroup {
                 group: group.name.clone(),
@@ -196,7 +202,9 @@ impl<'a> Plan<'a> {
                     .map(|path| self.observed.disk(path))
                     .collect(),
             }),
-            (None, _) if pool.phase == Phase::Deleting => self.step(Step::ForgetPool(pool.id)),
+            (None, _) if pool.phase == Phase::Deleting && self.observed.is_complete() => {
+                self.step(Step::ForgetPool(pool.id));
+            }
             _ => {}
         }
     }
@@ -208,7 +216,10 @@ impl<'a> Plan<'a> {
             return;
         }
         let Some(group) = self.observed.group(pool.id) else {
-            if is_new && self.observed.groups_of(pool.id).next().is_none() {
+            // Before, its drives may not be there yet, nor a group that was begun, nor another drive that bears
+            // the same name.
+            let is_seen = self.observed.groups_of(pool.id).next().is_some();
+            if is_new && !is_seen && self.observed.settled {
                 let step = self.create_pool(pool);
                 self.step(step);
             }

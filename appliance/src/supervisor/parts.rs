@@ -79,6 +79,7 @@ impl Parts {
             board.clone(),
             waker.clone(),
             status,
+            settled.clone(),
         );
         let uploads = storage::Uploads::new(store.clone(), storage.clone(), waker.clone());
         loops.push(run(domain, waker, store, stopped));

@@ -292,6 +292,10 @@ fn grow(machine: &mut Observed, group: &str, name: &str, size: Bytes) {
 /// Lets the world go on where nothing is left to do: work ends, clients send.
 pub fn go_on(desired: &Desired, machine: &mut Observed) -> bool {
     let before = machine.clone();
+    machine.settled = true;
+    for drive in &mut machine.drives {
+        drive.mute = false;
+    }
     for work in machine.fills.values_mut() {
         if matches!(work, Work::Running { .. }) {
             *work = Work::Done { content: None };

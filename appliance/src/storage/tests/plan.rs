@@ -54,6 +54,7 @@ fn converges(desired: &mut Desired, machine: &mut Observed) {
 fn harmless(step: &Step, desired: &Desired, machine: &Observed) {
     match step {
         Step::CreatePool { id, drives, erase } => {
+            assert!(machine.settled);
             let pool = desired.pool(*id).unwrap();
             for drive in machine
                 .drives
@@ -72,7 +73,19 @@ fn harmless(step: &Step, desired: &Desired, machine: &Observed) {
             let record = volumes.find(|volume| volume.logical_volume() == *name);
             assert!(record.is_none_or(|volume| volume.phase != Phase::Ready));
         }
-        Step::RemoveGroup { group, .. } => {
+        Step::ForgetPool(id) => {
+            assert!(machine.is_complete() && machine.groups_of(*id).next().is_none());
+        }
+        Step::ForgetVolume(id) => {
+            let mut volumes = desired.volumes.iter();
+            let volume = volumes.find(|volume| volume.id == *id).unwrap();
+            let group = machine.group(volume.spec.pool);
+            let is_seen_gone = group.is_some_and(|group| group.is_whole());
+            assert!(is_seen_gone || machine.is_complete());
+        }
+        Step::ForgetImage(_) => assert!(machine.library.is_some() || machine.is_complete()),
+        Step::RemoveGroup { group, partial, .. } => {
+            assert!(!partial || machine.is_complete());
             let mut pools = desired.pools.iter();
             let pool = pools.find(|pool| pool.volume_group() == *group).unwrap();
             assert!(matches!(pool.phase, Phase::Deleting | Phase::Failed { .. }));
@@ -129,10 +142,11 @@ prop_compose! {
 }
 prop_compose! {
     fn a_drive(name: &'static str)(content in prop::sample::select(vec![json!("blank"), json!("lvm"), json!({"data": "x"})]),
-        system in prop::bool::weighted(0.1), problem in prop::option::weighted(0.1, Just("broken")), is_busy in prop::bool::weighted(0.1)) -> Value {
+        system in prop::bool::weighted(0.1), problem in prop::option::weighted(0.1, Just("broken")), is_busy in prop::bool::weighted(0.1),
+        mute in prop::bool::weighted(0.1)) -> Value {
         let holders = if is_busy { vec!["md0"] } else { Vec::new() };
         json!({"id": name, "name": name, "path": format!("/dev/{name}"), "sequence": name.len(), "model": "", "serial": "", "bus": "", "size": Bytes::gib(100),
-            "media": "ssd", "system": system, "content": content, "holders": holders, "problem": problem})
+            "media": "ssd", "system": system, "content": content, "holders": holders, "problem": problem, "mute": mute})
     }
 }
 prop_compose! {
@@ -154,6 +168,7 @@ prop_compose! {
     fn a_world()(mut pools in (a_pool(1), a_pool(2)), volumes in (a_volume(1), a_volume(2), a_volume(3)),
         images in (an_image(1), an_image(2)), drives in (a_drive("a"), a_drive("b"), a_drive("c")),
         groups in (a_group(1, "b"), a_group(2, "c")), cancel in any::<bool>(), mounted in any::<bool>(),
+        settled in any::<bool>(),
         fill in prop::option::of(prop::sample::select(vec![json!({"state": "running", "checking": false}),
             json!({"state": "done", "content": null}), json!({"state": "failed", "message": "no"})]))) -> (Desired, Observed) {
         let is_ready = |pool: &Value| pool["phase"]["phase"] == "ready";
@@ -175,7 +190,7 @@ prop_compose! {
         }
         let desired = json!({"pools": [pools.0, pools.1], "volumes": [volumes.0, volumes.1, volumes.2],
             "images": [images.0, images.1], "jobs": {uuid(11).to_string(): job, uuid(101).to_string(): job}});
-        let observed = json!({"drives": [drives.0, drives.1, drives.2], "groups": groups, "library": library, "fills": fills});
+        let observed = json!({"settled": settled, "drives": [drives.0, drives.1, drives.2], "groups": groups, "library": library, "fills": fills});
         (serde_json::from_value(desired).unwrap(), serde_json::from_value(observed).unwrap())
     }
 }
