@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ashlar_api::{Bytes, ImageId, PoolId, VolumeId};
+use ashlar_api::{Bytes, ImageId, PoolId, Timestamp, VolumeId};
 use tokio::sync::watch;
 
 use super::erase::Hold;
@@ -24,7 +24,7 @@ use super::{Error, Status, check, erase, library};
 use crate::reconcile::chain;
 use crate::state::command::{Command, Outcome, Refusal};
 use crate::state::schema::{
-    ImageRecord, LIBRARY, LIBRARY_PATH, Phase, PoolRecord, library_pool, volume_group,
+    ImageRecord, LIBRARY, LIBRARY_PATH, Phase, PoolRecord, VolumeRecord, library_pool, volume_group,
 };
 use crate::state::{ProposeError, Store};
 use crate::sys::fs::Unmount;
@@ -43,10 +43,17 @@ const RESTS: [Duration; 7] = [
     Duration::from_secs(8),
 ];
 
+/// How long something may take to be made, where only a wait is between it and success.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// With this LVM begins and ends the description of a group.
+const GROUP_TEXT: &str = "Text Format Volume Group";
+
 /// What steps are done with.
 pub struct Hands<'a> {
     /// The state.
     pub store: &'a Store,
+    /// Since when this process has done steps.
+    pub began: Instant,
     /// The long work.
     pub works: &'a Works,
     /// To be told of drives that are changed.
@@ -95,10 +102,19 @@ pub async fn apply(hands: Hands<'_>, step: Step) -> Result<(), Error> {
             partial,
             drives,
         } => hands.remove_group(&group, partial, &drives).await?,
-        Step::CreatePool { id, drives, erase } => {
-            let made = hands.create_pool(id, &drives, &erase).await;
+        Step::CreatePool {
+            id,
+            drives,
+            erase,
+            orphans,
+        } => {
+            let made = hands.create_pool(id, &drives, &erase, &orphans).await;
             hands.events.note();
             hands.or_fail_pool(id, made).await?;
+        }
+        Step::AwaitPool { id, message } => {
+            let awaited = Err(Error::Awaited { message });
+            hands.or_fail_pool(id, awaited).await?;
         }
         Step::CreateThin { id, room } => {
             let group = volume_group(id);
@@ -201,20 +217,32 @@ impl Hands<'_> {
         self.propose(Command::SettlePool { id, outcome }).await
     }
 
+    fn may_wait(&self, error: &Error, created_at: Option<Timestamp>) -> bool {
+        let age = created_at.map(|at| Timestamp::now().duration_since(at).unsigned_abs());
+        error.is_transient() && may_wait(age, self.began.elapsed())
+    }
+
     async fn settle_volume(&self, id: VolumeId, outcome: Outcome) -> Result<(), Error> {
         self.propose(Command::SettleVolume { id, outcome }).await
     }
 
+    /// What only has to wait stays as it is, and is tried again; what can not be made is told.
     async fn or_fail_pool(&self, id: PoolId, made: Result<(), Error>) -> Result<(), Error> {
+        let record: Option<PoolRecord> = self.store.get(id)?;
         match made {
             Ok(()) => Ok(()),
+            Err(error) if self.may_wait(&error, record.map(|pool| pool.created_at)) => Err(error),
             Err(error) => self.settle_pool(id, failed(&error)).await,
         }
     }
 
     async fn or_fail_volume(&self, id: VolumeId, made: Result<(), Error>) -> Result<(), Error> {
+        let record: Option<VolumeRecord> = self.store.get(id)?;
         match made {
             Ok(()) => Ok(()),
+            Err(error) if self.may_wait(&error, record.map(|volume| volume.created_at)) => {
+                Err(error)
+            }
             Err(error) => self.settle_volume(id, failed(&error)).await,
         }
     }
@@ -224,6 +252,7 @@ impl Hands<'_> {
         id: PoolId,
         drives: &[Disk],
         erased: &[PathBuf],
+        orphans: &[PathBuf],
     ) -> Result<(), Error> {
         let held = hold_all(drives).await?;
         let group = volume_group(id);
@@ -232,9 +261,15 @@ impl Hands<'_> {
         // An attempt that was made before and that the look missed is gone on with, never erased.
         let earlier = earlier(group_of(&lvm, id).await)?;
         if earlier.is_none() {
-            let is_erased = |held: &&Hold| erased.contains(&held.disk().path);
+            let is_orphan = |held: &Hold| orphans.contains(&held.disk().path);
+            let is_erased = |held: &&Hold| erased.contains(&held.disk().path) || is_orphan(held);
             // All are looked at before the first is touched.
             for drive in held.iter().filter(is_erased) {
+                if is_orphan(drive) && drive.bears(GROUP_TEXT.to_owned()).await? {
+                    return Err(Error::Unconfirmed {
+                        drive: drive.disk().path.clone(),
+                    });
+                }
                 if drive.bears(format!("{POOL_TAG}{id}")).await? {
                     return Err(Error::Marked {
                         drive: drive.disk().path.clone(),
@@ -347,6 +382,12 @@ async fn group_of(lvm: &Lvm, pool: PoolId) -> Result<Option<Group>, Error> {
     Ok(groups.find(|group| group.pool == Some(pool)))
 }
 
+/// Whether what was wished so long ago may wait on, in a process that has run so long: a node that was off for an hour has
+/// not tried for an hour.
+fn may_wait(age: Option<Duration>, running: Duration) -> bool {
+    age.is_some_and(|age| age.min(running) < PATIENCE)
+}
+
 /// What a look for the group of a pool on its drives says of earlier attempts. What is there of others may be damaged so
 /// that LVM can not report it; whoever named the drives wants it gone. Only if LVM said so, though: one that could not be
 /// run, or was not understood, may have missed the group.
@@ -423,6 +464,15 @@ mod tests {
 
     fn lvm(error: LvmError) -> Result<Option<Group>, Error> {
         Err(error.into())
+    }
+
+    #[test]
+    fn what_only_has_to_wait_is_given_up_in_the_end() {
+        let (short, long) = (Duration::from_secs(30), Duration::from_secs(3600));
+        assert!(may_wait(Some(short), short) && may_wait(Some(short), long));
+        assert!(may_wait(Some(long), short) && !may_wait(Some(long), long));
+        // What is no more waits for nothing.
+        assert!(!may_wait(None, short));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ashlar_api::fault::Fault;
 use ashlar_api::{JobId, NodeId, Timestamp};
@@ -19,7 +19,7 @@ use super::want::Desired;
 use super::work::Works;
 use super::{Error, apply, drive, faults, library, reader};
 use crate::reconcile::progress::{Board, Progress};
-use crate::reconcile::{Domain, Pass, Waker};
+use crate::reconcile::{Domain, Pass, Waker, chain};
 use crate::state::Store;
 use crate::state::schema::{Phase, PoolRecord};
 use crate::sys::block;
@@ -41,10 +41,14 @@ pub struct StorageDomain {
     settled: watch::Receiver<bool>,
     /// The devices of our groups, as last seen.
     devices: BTreeMap<String, Vec<PathBuf>>,
+    /// Since when this process looks.
+    began: Instant,
+    /// What objects that are being made wait for, by their id.
+    waits: BTreeMap<String, String>,
     /// What the last pass left to do.
     left: Vec<String>,
-    /// Jobs of uploads whose progress was told.
-    uploads: Vec<JobId>,
+    /// Jobs of which something was told here.
+    told: Vec<JobId>,
     since: BTreeMap<faults::Key, Timestamp>,
     /// Wakes the domain while a pool is missing.
     search: Option<JoinHandle<()>>,
@@ -81,8 +85,10 @@ impl StorageDomain {
             cleaned: false,
             settled,
             devices: BTreeMap::new(),
+            began: Instant::now(),
+            waits: BTreeMap::new(),
             left: Vec::new(),
-            uploads: Vec::new(),
+            told: Vec::new(),
             since: BTreeMap::new(),
             search: None,
         }
@@ -143,6 +149,7 @@ impl Domain for StorageDomain {
     const NAME: &'static str = "storage";
 
     fn desired(&mut self) -> Result<Desired, Error> {
+        self.waits.clear();
         Ok(Desired::new(
             self.store.list()?,
             self.store.list()?,
@@ -175,12 +182,18 @@ impl Domain for StorageDomain {
     async fn apply(&mut self, step: Step) -> Result<(), Error> {
         let hands = apply::Hands {
             store: &self.store,
+            began: self.began,
             works: &self.works,
             events: &self.events,
             devices: &self.devices,
             status: self.status.subscribe(),
         };
-        apply::apply(hands, step).await
+        let made = step.makes();
+        let done = apply::apply(hands, step).await;
+        if let (Some(id), Err(error)) = (made, &done) {
+            self.waits.insert(id, chain(error));
+        }
+        done
     }
 
     fn publish(&mut self, desired: &Desired, observed: &Observed, pass: &Pass) {
@@ -188,18 +201,28 @@ impl Domain for StorageDomain {
         let stories = faults::faults(desired, observed, &pass.failures, self.node);
         let faults = self.dated(stories);
         let uploads = status::uploads(desired, observed);
-        for job in std::mem::take(&mut self.uploads) {
+        let waits = self.waits.iter().filter_map(|(id, message)| {
+            let job = desired.job(id)?.id;
+            Some((job, format!("Waiting: {message}")))
+        });
+        let waits: Vec<(JobId, String)> = waits.collect();
+        for job in std::mem::take(&mut self.told) {
             if desired.jobs.values().all(|running| running.id != job) {
                 self.board.clear(job);
             }
         }
+        for (job, message) in waits {
+            self.told.push(job);
+            let share = None;
+            self.board.set(job, Progress { share, message });
+        }
         for (job, share) in uploads {
-            self.uploads.push(job);
+            self.told.push(job);
             let share = Some(share);
             let message = "Receiving the image".to_owned();
             self.board.set(job, Progress { share, message });
         }
-        let seen = status::status(desired, observed, &faults);
+        let seen = status::status(desired, observed, &faults, &self.waits);
         self.status.send_replace(Status {
             pass: Some(pass.clone()),
             faults,

@@ -78,6 +78,7 @@ impl Eyes {
             without_file: without_file(&report.groups, Path::new("/dev")),
             drives,
             groups: report.groups,
+            orphans: report.unused.into_iter().collect(),
             library: library::look()?,
             ..Observed::default()
         };

@@ -91,6 +91,12 @@ pub enum Error {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// What is to be made needs something that may yet come.
+    #[error("{message}")]
+    Awaited {
+        /// What it waits for.
+        message: String,
+    },
     /// Another disk has the name now.
     #[error("{} is not the drive any more that it was when it was looked at: nothing on it is touched", .drive.display())]
     Swapped {
@@ -107,6 +113,14 @@ pub enum Error {
         drive: PathBuf,
         /// The pool.
         pool: PoolId,
+    },
+    /// A drive is described as part of a group that LVM does not see.
+    #[error(
+        "{} was part of a volume group, which LVM does not see, and its erasure was not confirmed", .drive.display()
+    )]
+    Unconfirmed {
+        /// The drive.
+        drive: PathBuf,
     },
     /// A drive could not be emptied.
     #[error("cannot erase {}", .drive.display())]
@@ -157,7 +171,23 @@ impl Error {
             Error::Erase { source, .. } | Error::Image(source) => {
                 source.kind() == std::io::ErrorKind::ResourceBusy
             }
+            Error::Wipe { source, .. } => source.stderr().contains("busy"),
             _ => false,
+        }
+    }
+
+    /// Whether it says nothing of the thing itself: something kept it, or a tool could not do its work. What is being made
+    /// is not given up for that.
+    fn is_transient(&self) -> bool {
+        match self {
+            Error::Lvm(LvmError::Run { .. } | LvmError::Report(_))
+            | Error::Hold { .. }
+            | Error::Swapped { .. }
+            | Error::GroupUnseen { .. }
+            | Error::Awaited { .. }
+            | Error::State(_) => true,
+            Error::Wipe { source, .. } if !matches!(**source, CommandError::Failed { .. }) => true,
+            _ => self.is_busy(),
         }
     }
 }

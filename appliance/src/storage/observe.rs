@@ -26,6 +26,8 @@ pub struct Observed {
     pub drives: Vec<Drive>,
     /// Volume groups on whole drives, ours and those of others.
     pub groups: Vec<Group>,
+    /// Drives that are prepared for a group and in none.
+    pub orphans: BTreeSet<PathBuf>,
     /// Active volumes without a device file, as `<group>/<volume>`.
     pub without_file: BTreeSet<String>,
     /// The library, when it is mounted.

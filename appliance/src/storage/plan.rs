@@ -261,8 +261,19 @@ impl<'a> Plan<'a> {
 
     /// Makes a pool of its drives, or says why it can not be made of them.
     fn create_pool(&self, pool: &PoolRecord) -> Step {
+        let mut silent = pool.spec.drives.iter().filter_map(|id| {
+            let drive = self.observed.drive(id)?;
+            drive.mute.then(|| (id, drive))
+        });
+        if let Some((id, drive)) = silent.next() {
+            let problem = drive.problem.as_deref().unwrap_or("it does not answer");
+            return Step::AwaitPool {
+                id: pool.id,
+                message: format!("the drive {} (`{id}`) is waited for: {problem}", drive.name),
+            };
+        }
         let mut drives = Vec::new();
-        let mut erase = Vec::new();
+        let (mut erase, mut orphans) = (Vec::new(), Vec::new());
         for id in &pool.spec.drives {
             let drive = match self.usable_drive(pool, id) {
                 Ok(drive) => drive,
@@ -275,14 +286,20 @@ impl<'a> Plan<'a> {
                 }
             };
             drives.push(self.observed.disk(&drive.path));
-            if drive.content != Content::Blank {
+            if drive.content == Content::Blank {
+                continue;
+            }
+            if pool.erase.contains(id) {
                 erase.push(drive.path.clone());
+            } else {
+                orphans.push(drive.path.clone());
             }
         }
         Step::CreatePool {
             id: pool.id,
             drives,
             erase,
+            orphans,
         }
     }
 
@@ -323,7 +340,9 @@ impl<'a> Plan<'a> {
                 "another new storage pool takes the drive {name} (`{id}`)"
             ));
         }
-        if drive.content != Content::Blank && !pool.erase.iter().any(|erased| erased == id) {
+        let is_orphan = observed.orphans.contains(&drive.path);
+        let is_ours = drive.content == Content::Blank || is_orphan;
+        if !is_ours && !pool.erase.iter().any(|erased| erased == id) {
             return Err(format!(
                 "the drive {name} (`{id}`) is not empty, and its erasure was not confirmed"
             ));

@@ -34,8 +34,14 @@ pub struct Status {
     pub faults: Vec<Fault>,
 }
 
-/// Everything that is seen. What is wrong with an object is what its first fault says.
-pub fn status(desired: &Desired, observed: &Observed, faults: &[Fault]) -> Status {
+/// Everything that is seen. What is wrong with an object is what its first fault says; `waits` is what those wait for
+/// that are being made, by their id.
+pub fn status(
+    desired: &Desired,
+    observed: &Observed,
+    faults: &[Fault],
+    waits: &BTreeMap<String, String>,
+) -> Status {
     let pools = desired
         .pools
         .iter()
@@ -48,20 +54,34 @@ pub fn status(desired: &Desired, observed: &Observed, faults: &[Fault]) -> Statu
         .images
         .iter()
         .map(|record| (record.id, image(record, observed, faults)));
+    let mut pools: BTreeMap<PoolId, PoolStatus> = pools.collect();
+    for (id, status) in &mut pools {
+        wait(&mut status.condition, waits.get(&id.to_string()));
+    }
+    let mut volumes: BTreeMap<VolumeId, VolumeStatus> = volumes.collect();
+    for (id, status) in &mut volumes {
+        wait(&mut status.condition, waits.get(&id.to_string()));
+    }
     Status {
         drives: observed
             .drives
             .iter()
             .map(|drive| api_drive(drive, desired, observed))
             .collect(),
-        pools: pools.collect(),
-        volumes: volumes.collect(),
+        pools,
+        volumes,
         images: images.collect(),
         library: observed
             .usable_library(desired)
             .map(|_| PathBuf::from(crate::state::schema::LIBRARY_PATH)),
         pass: None,
         faults: Vec::new(),
+    }
+}
+
+fn wait(condition: &mut Condition, wait: Option<&String>) {
+    if let Some(wait) = wait {
+        condition.message = format!("It is being made, and waits: {wait}.");
     }
 }
 

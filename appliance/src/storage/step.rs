@@ -86,6 +86,16 @@ pub enum Step {
         drives: Vec<Disk>,
         /// Those of them whose content is erased before.
         erase: Vec<PathBuf>,
+        /// Those of them that are prepared for a group of LVM and in none, as an attempt leaves them that was cut short.
+        /// They hold no volume; they are erased when they bear no description of a group either.
+        orphans: Vec<PathBuf>,
+    },
+    /// Says what a pool waits for, and gives it up in the end.
+    AwaitPool {
+        /// The pool.
+        id: PoolId,
+        /// What it waits for.
+        message: String,
     },
     /// Makes the thin pool in the group of a pool.
     CreateThin {
@@ -183,4 +193,17 @@ pub enum Step {
     ForgetVolume(VolumeId),
     /// Tells the state that a pool is gone.
     ForgetPool(PoolId),
+}
+
+impl Step {
+    /// The object that it makes: while it fails, that one waits.
+    pub fn makes(&self) -> Option<String> {
+        match self {
+            Step::CreatePool { id, .. }
+            | Step::AwaitPool { id, .. }
+            | Step::CreateThin { id, .. } => Some(id.to_string()),
+            Step::CreateVolume { id, .. } | Step::FillVolume { id, .. } => Some(id.to_string()),
+            _ => None,
+        }
+    }
 }

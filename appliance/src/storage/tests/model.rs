@@ -155,7 +155,18 @@ pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
             let outcome = Outcome::Failed { message };
             apply(Step::SettlePool { id, outcome }, desired, machine);
         }
-        Step::CreatePool { id, drives, erase } => {
+        // Nothing comes that it could wait for.
+        Step::AwaitPool { id, message } => {
+            let outcome = Outcome::Failed { message };
+            apply(Step::SettlePool { id, outcome }, desired, machine);
+        }
+        Step::CreatePool {
+            id,
+            drives,
+            erase,
+            orphans,
+        } => {
+            machine.orphans.retain(|path| !are(&drives, path));
             let mut pools = desired.pools.iter();
             let pool = pools.find(|pool| pool.id == id).expect("the pool");
             for drive in &mut machine.drives {
@@ -164,7 +175,9 @@ pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
                 }
                 assert!(!drive.system && pool.spec.drives.contains(&drive.id));
                 if drive.content != Content::Blank {
-                    assert!(erase.contains(&drive.path) && pool.erase.contains(&drive.id));
+                    let is_confirmed =
+                        erase.contains(&drive.path) && pool.erase.contains(&drive.id);
+                    assert!(is_confirmed || orphans.contains(&drive.path));
                 }
                 drive.content = Content::Lvm;
             }

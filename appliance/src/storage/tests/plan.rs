@@ -53,7 +53,13 @@ fn converges(desired: &mut Desired, machine: &mut Observed) {
 /// What no step may do, whatever is wanted and seen.
 fn harmless(step: &Step, desired: &Desired, machine: &Observed) {
     match step {
-        Step::CreatePool { id, drives, erase } => {
+        Step::CreatePool {
+            id,
+            drives,
+            erase,
+            orphans,
+        } => {
+            assert!(orphans.iter().all(|path| machine.orphans.contains(path)));
             assert!(machine.settled);
             let pool = desired.pool(*id).unwrap();
             for drive in machine
@@ -64,8 +70,10 @@ fn harmless(step: &Step, desired: &Desired, machine: &Observed) {
                 assert!(!drive.system && model::is_device(&drive.path));
                 assert!(drives.contains(&machine.disk(&drive.path)));
                 let is_confirmed = pool.erase.contains(&drive.id);
-                assert!(drive.content == Content::Blank || is_confirmed);
-                assert_eq!(erase.contains(&drive.path), drive.content != Content::Blank);
+                let is_orphan = orphans.contains(&drive.path);
+                assert!(drive.content == Content::Blank || is_confirmed || is_orphan);
+                let goes = erase.contains(&drive.path) || is_orphan;
+                assert_eq!(goes, drive.content != Content::Blank);
             }
         }
         Step::RemoveVolume { name, .. } => {
