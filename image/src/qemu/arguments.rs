@@ -19,10 +19,11 @@ pub const LOG: &str = "qemu.log";
 /// Keeps an emulated node alive while guests run under KVM in it.
 ///
 /// OVMF restores CR8 when it returns from a timer interrupt. While KVM waits to deliver another interrupt, emulated SVM
-/// raises it at that write without the lock this needs, and QEMU aborts with `tcg_handle_interrupt: assertion failed`
-/// (`helper_write_crN`; seen with QEMU 7.2, and newer sources read the same). With the usual tick of 10 ms the next
-/// interrupt is often waiting, because emulated handlers take that long. A tick a second makes that rare, not impossible:
-/// 200 ms was too short on a busy host. Systems that program single shots, as Linux does, are hardly slowed.
+/// raises it at that write without the lock this needs, and QEMU aborts: `tcg_handle_interrupt: assertion failed` of 7.2
+/// and 10.0, `cpu_interrupt: assertion failed` of 11.1 (`helper_write_crN`). With the usual tick of 10 ms the next
+/// interrupt is often waiting, because emulated handlers take that long: of two guests none got through its firmware. A
+/// tick a second makes that rare, not impossible. Neither firmware nor Linux wait for these ticks: a guest came to its
+/// kernel, and through the kernel's start, in the same time with one of 100 ms.
 const CALM_TIMER: &str = "kvm.min_timer_period_us=1000000";
 
 /// All arguments. `folder` is the machine's folder, `port` the port chosen for HTTPS, `state` a saved state to go on from.
