@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use ashlar_image::base;
+use ashlar_image::place::Place;
 use ashlar_image::progress::Step;
 use ashlar_image::tool::Tool;
 use ashlar_image::uki;
@@ -75,9 +77,14 @@ fn build(work: &Path, image: &Path) -> Result<()> {
     fs::copy(root.join("usr/lib/os-release"), &release).context("the guest has no os-release")?;
     fs::write(&command_line, COMMAND_LINE).context("cannot write the command line")?;
     let efi = work.join("guest.efi");
-    let stub = Path::new("/usr/lib/systemd/boot/efi/linuxx64.efi.stub");
+    // That of the image: the host need not have one.
+    let place = Place::find()?;
+    let stub = {
+        let _lock = place.lock()?;
+        base::make(&place)?.stub()
+    };
     uki::assemble(
-        stub,
+        &stub,
         &[
             (".osrel", &release),
             (".cmdline", &command_line),
