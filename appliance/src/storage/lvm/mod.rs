@@ -25,6 +25,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ const FINEST_CHUNK: u64 = 128 * Bytes::KIB;
 /// How long a change may take: checking the metadata of a large pool takes long, and so does discarding on slow drives.
 /// One that is killed in the middle may leave half of it behind, so this is for what hangs, not for what is slow.
 const CHANGE_LIMIT: Duration = Duration::from_secs(600);
+/// How long a drive may take to empty its cache.
+const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why LVM did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -192,18 +195,22 @@ pub fn layout(room: Bytes) -> Option<Layout> {
 #[derive(Clone, Debug)]
 pub struct Lvm {
     config: String,
-    is_empty: bool,
+    devices: Vec<PathBuf>,
 }
 
 impl Lvm {
     /// LVM that sees these devices only.
     pub fn on<P: AsRef<Path>>(devices: impl IntoIterator<Item = P>) -> Lvm {
-        let accepted: Vec<String> = devices
+        let devices: Vec<PathBuf> = devices
             .into_iter()
-            .map(|device| format!("\"a|^{}$|\",", escape(device.as_ref())))
+            .map(|device| device.as_ref().to_owned())
+            .collect();
+        let accepted: Vec<String> = devices
+            .iter()
+            .map(|device| format!("\"a|^{}$|\",", escape(device)))
             .collect();
         Lvm {
-            is_empty: accepted.is_empty(),
+            devices,
             config: format!(
                 "devices{{use_devicesfile=0 dir=\"/dev\" scan=[\"/dev\"] obtain_device_list_from_udev=0 hints=\"none\" \
                  external_device_info_source=\"none\" scan_lvs=0 issue_discards=1 global_filter=[{}\"r|.*|\"]}} \
@@ -230,13 +237,32 @@ impl Lvm {
         self.tool(command).timeout(CHANGE_LIMIT)
     }
 
+    /// Runs a command that changes something, and has the drives keep what it wrote. LVM writes past the page cache and
+    /// never has a drive flush its own cache: when the power goes, the head of its metadata may be new and the text that
+    /// it leads to lost, in all copies at once, and with it the whole group.
+    async fn alter(&self, what: String, tool: Tool) -> Result<Output, LvmError> {
+        let changed = self.run(what, tool).await;
+        for device in &self.devices {
+            let path = device.clone();
+            let flush = move || File::open(&path).and_then(|drive| drive.sync_all());
+            let flushed = tokio::time::timeout(FLUSH_LIMIT, tokio::task::spawn_blocking(flush));
+            match flushed.await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => tracing::warn!("flush {}: {error}", device.display()),
+                Ok(Err(error)) => tracing::warn!("flush {}: {error}", device.display()),
+                Err(_) => tracing::warn!("{} does not flush its cache in time", device.display()),
+            }
+        }
+        changed
+    }
+
     async fn run(&self, what: String, tool: Tool) -> Result<Output, LvmError> {
         tool.run().await.map_err(|error| LvmError::new(what, error))
     }
 
     /// Looks at everything.
     pub async fn report(&self) -> Result<Report, LvmError> {
-        if self.is_empty {
+        if self.devices.is_empty() {
             return Ok(Report::default());
         }
         let tool = self
@@ -272,7 +298,7 @@ impl Lvm {
             .arg(group)
             .args(devices);
         let what = format!("make the volume group {group}");
-        self.run(what, tool).await.map(drop)
+        self.alter(what, tool).await.map(drop)
     }
 
     /// Makes the thin pool in a group.
@@ -286,7 +312,7 @@ impl Lvm {
             .args(["--chunksize", &format!("{}b", layout.chunk.0)])
             .arg(group);
         let what = format!("make the thin pool of {group}");
-        self.run(what, tool).await.map(drop)
+        self.alter(what, tool).await.map(drop)
     }
 
     /// Makes a volume, marked as not complete when it has yet to be filled.
@@ -306,7 +332,7 @@ impl Lvm {
             tool = tool.args(["--addtag", PREPARING_TAG]);
         }
         let what = format!("make the volume {name}");
-        self.run(what, tool.arg(group)).await.map(drop)
+        self.alter(what, tool.arg(group)).await.map(drop)
     }
 
     /// Takes the mark of an incomplete volume away.
@@ -316,7 +342,7 @@ impl Lvm {
             .args(["--deltag", PREPARING_TAG])
             .arg(format!("{group}/{name}"));
         let what = format!("mark the volume {name} as complete");
-        self.run(what, tool).await.map(drop)
+        self.alter(what, tool).await.map(drop)
     }
 
     /// Makes a volume larger; one that is large enough stays as it is.
@@ -325,7 +351,10 @@ impl Lvm {
             .change("lvextend")
             .args(["--size", &format!("{}b", size.0)])
             .arg(format!("{group}/{name}"));
-        match self.run(format!("let the volume {name} grow"), tool).await {
+        match self
+            .alter(format!("let the volume {name} grow"), tool)
+            .await
+        {
             Err(LvmError::Failed { message, .. })
                 if message.contains("No size change") || message.contains("not larger") =>
             {
@@ -341,21 +370,21 @@ impl Lvm {
             .change("lvremove")
             .arg("-f")
             .arg(format!("{group}/{name}"));
-        absent_is_fine(self.run(format!("remove the volume {name}"), tool).await)
+        absent_is_fine(self.alter(format!("remove the volume {name}"), tool).await)
     }
 
     /// Makes all volumes of a group usable.
     pub async fn activate(&self, group: &str) -> Result<(), LvmError> {
         let tool = self.change("vgchange").args(["-a", "y", group]);
         let what = format!("activate the volume group {group}");
-        self.run(what, tool).await.map(drop)
+        self.alter(what, tool).await.map(drop)
     }
 
     /// Makes the device files of a group's active volumes that are not there.
     pub async fn make_nodes(&self, group: &str) -> Result<(), LvmError> {
         let tool = self.change("vgmknodes").arg(group);
         let what = format!("make the device files of {group}");
-        self.run(what, tool).await.map(drop)
+        self.alter(what, tool).await.map(drop)
     }
 
     /// Lets a group forget drives that are gone, with the volumes that were on them.
@@ -364,7 +393,7 @@ impl Lvm {
             .change("vgreduce")
             .args(["--removemissing", "--force", group]);
         let what = format!("take the missing drives out of {group}");
-        absent_is_fine(self.run(what, tool).await)
+        absent_is_fine(self.alter(what, tool).await)
     }
 
     /// Lets all volumes of a group go; its absence is success. In the time of a look: the machine is ending, and the rest
@@ -380,7 +409,7 @@ impl Lvm {
     pub async fn remove_group(&self, group: &str) -> Result<(), LvmError> {
         let tool = self.change("vgremove").args(["-f", group]);
         let what = format!("remove the volume group {group}");
-        absent_is_fine(self.run(what, tool).await)
+        absent_is_fine(self.alter(what, tool).await)
     }
 }
 
