@@ -247,11 +247,14 @@ mod tests {
         }
     }
 
+    /// What was wanted and seen, and the failures.
+    type Told = (Option<(u8, u8)>, Vec<String>);
+
     #[derive(Default)]
     struct Lamp {
         wanted: Option<u8>,
         seen: Option<u8>,
-        told: Vec<(Option<(u8, u8)>, Vec<String>)>,
+        told: Vec<Told>,
     }
 
     impl Domain for Lamp {

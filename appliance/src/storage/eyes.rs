@@ -270,13 +270,13 @@ mod tests {
         eyes.asked.insert(("sda".to_owned(), Some(4)), asked);
         // Neither the same drive, nor one that something was built on since, is asked by another thread.
         eyes.ask(&[before], read).await;
-        eyes.ask(&[now.clone()], read).await;
+        eyes.ask(std::slice::from_ref(&now), read).await;
         assert!(eyes.known.is_empty());
         assert_eq!(READS.load(Ordering::SeqCst), 1);
         HANGS.store(false, Ordering::SeqCst);
         // The first answer is of what it was before, so it is asked once more.
         for _ in 0..100 {
-            eyes.ask(&[now.clone()], read).await;
+            eyes.ask(std::slice::from_ref(&now), read).await;
             if eyes.known.contains_key(&key(&now)) {
                 break;
             }

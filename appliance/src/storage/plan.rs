@@ -263,7 +263,7 @@ impl<'a> Plan<'a> {
     fn create_pool(&self, pool: &PoolRecord) -> Step {
         let mut silent = pool.spec.drives.iter().filter_map(|id| {
             let drive = self.observed.drive(id)?;
-            drive.mute.then(|| (id, drive))
+            drive.mute.then_some((id, drive))
         });
         if let Some((id, drive)) = silent.next() {
             let problem = drive.problem.as_deref().unwrap_or("it does not answer");
