@@ -147,7 +147,6 @@ mod tests {
 
     #[test]
     fn what_was_put_by_lets_the_full_drive_be_used() {
-        // Needs the right to mount; the build machine has it.
         let Some(small) = Small::new(200) else { return };
         let folder = small.path();
         prepare(folder);

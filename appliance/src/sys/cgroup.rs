@@ -406,7 +406,9 @@ fn io_totals(text: &str) -> (u64, u64) {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use std::process::Command;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
 
     /// A group of its own for a test, made for real.
     pub fn scratch(name: &str) -> Cgroup {
@@ -423,11 +425,20 @@ pub mod tests {
         group.create().unwrap();
         assert!(group.exists() && !group.is_populated());
         assert_eq!(parent.children(), ["inner"]);
+        // It waits to be moved: what it starts before stays where it was, and outlives this test.
         let mut child = Command::new("sh")
-            .args(["-c", "sleep 100 & sleep 100 & wait"])
+            .args(["-c", "read go; sleep 100 & sleep 100 & wait"])
+            .stdin(Stdio::piped())
             .spawn()
             .unwrap();
         group.add(child.id()).unwrap();
+        let mut word = child.stdin.take().unwrap();
+        word.write_all(b"go\n").unwrap();
+        let limit = Instant::now() + Duration::from_secs(5);
+        while group.procs().unwrap().len() < 3 && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(group.procs().unwrap().len(), 3);
         assert!(group.procs().unwrap().contains(&child.id()));
         assert!(parent.is_populated());
         assert!(
@@ -441,8 +452,8 @@ pub mod tests {
         assert!(group.stats().cpu_usage < Duration::from_secs(5));
         parent.kill().unwrap();
         child.wait().unwrap();
-        let limit = std::time::Instant::now() + Duration::from_secs(5);
-        while group.is_populated() && std::time::Instant::now() < limit {
+        let limit = Instant::now() + Duration::from_secs(5);
+        while group.is_populated() && Instant::now() < limit {
             std::thread::sleep(Duration::from_millis(10));
         }
         parent.remove().unwrap();

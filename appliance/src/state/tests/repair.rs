@@ -316,7 +316,6 @@ async fn it_goes_on_when_the_drive_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_drive_still_lets_things_be_deleted() {
-    // Needs the right to mount; the build machine has it.
     let Some(small) = Small::new(48) else { return };
     let folder = small.path();
     let store = open(folder).await.expect("opens");
