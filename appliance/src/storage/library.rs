@@ -4,6 +4,15 @@
 //! is mounted with `discard`, so that a removed image gives its room back.
 //! Nothing in it is ever run (`noexec,nosuid,nodev`).
 //!
+//! What a power cut leaves is repaired before it is mounted. So is what is
+//! worse, where others ask a person: nobody can be asked here, whose answer
+//! could be anything but yes, and without the library no image can be used or
+//! added and no machine with a CD starts. Two things keep that from costing
+//! what nobody gave: what the repair overwrites is kept ([`UNDO`]), and nothing
+//! is repaired while the drive does not give what it holds, because then it is
+//! the drive that is wrong and not what was written to it. Whose image is gone
+//! after it is told by its fault, `image-missing`.
+//!
 //! Files belong to the readers' group ([`super::reader`]) and nobody else can
 //! read them: a virtual machine gets its CD as an open file.
 
@@ -14,7 +23,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ashlar_api::{Bytes, ImageId};
+use ashlar_api::event::Severity;
+use ashlar_api::fault::Fault;
+use ashlar_api::{Bytes, ImageId, Timestamp};
 use nix::mount::MsFlags;
 
 use super::Error;
@@ -30,6 +41,15 @@ const PARTIAL: &str = ".part";
 const FILE_MODE: u32 = 0o640;
 /// Making a file system writes a little everywhere; checking one reads its tables.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// What the last repair overwrote; `e2undo -f` puts it back, from a rescue system.
+const UNDO: &str = "/var/lib/ashlar/library.e2undo";
+/// A repair is told of like what init finds wrong: until the node starts again.
+const FAULTS: &str = "/run/ashlar/faults";
+/// What e2fsck says where a drive does not give what it holds.
+const UNREADABLE: [&str; 3] = ["Input/output error", "Error reading block", "short read"];
+/// How much of what e2fsck said is told.
+const MOST_TOLD: usize = 300;
 
 /// Makes an empty file system on a device.
 pub async fn format(device: &Path) -> Result<(), Error> {
@@ -59,19 +79,101 @@ pub async fn mount(device: &Path) -> Result<(), Error> {
 }
 
 async fn check(device: &Path) -> Result<(), Error> {
+    let Some(found) = repair_with_care(device).await? else {
+        return Ok(());
+    };
+    // The file of the repair before this one.
+    fs::remove_file(Path::new(UNDO))?;
+    repair(device, Path::new(UNDO)).await?;
+    tracing::warn!("the file system of the image library was repaired: {found}");
+    if let Err(error) = tell_of_repair(Path::new(FAULTS), &found) {
+        tracing::error!("tell of the repair of the image library: {error}");
+    }
+    Ok(())
+}
+
+/// Repairs what loses nothing; gives what else is wrong with it.
+async fn repair_with_care(device: &Path) -> Result<Option<String>, Error> {
     let tool = Tool::new("e2fsck").arg("-p").arg(device).timeout(LIMIT);
     match tool.run().await {
         // 1 and 2: errors were found and repaired.
         Err(CommandError::Failed {
-            status: Exit::Code(1 | 2),
+            status: Exit::Code(0..=3),
+            ..
+        })
+        | Ok(_) => Ok(None),
+        // 4: some were found that are not repaired without being asked; above that, it could not look.
+        Err(CommandError::Failed {
+            status: Exit::Code(4..=7),
+            stdout,
+            stderr,
+            ..
+        }) if !UNREADABLE
+            .iter()
+            .any(|words| stdout.contains(words) || stderr.contains(words)) =>
+        {
+            Ok(Some(findings(&stdout)))
+        }
+        Err(source) => Err(Error::Library {
+            what: "check the file system of the image library: look at the health of the drives of its pool",
+            source: Box::new(source),
+        }),
+    }
+}
+
+/// Repairs all the rest, keeping what is overwritten.
+async fn repair(device: &Path, undo: &Path) -> Result<(), Error> {
+    let tool = Tool::new("e2fsck")
+        .args(["-f", "-y", "-z"])
+        .arg(undo)
+        .arg(device)
+        .timeout(LIMIT);
+    match tool.run().await {
+        Err(CommandError::Failed {
+            status: Exit::Code(0..=3),
             ..
         })
         | Ok(_) => Ok(()),
         Err(source) => Err(Error::Library {
-            what: "check the file system of the image library",
+            what: "repair the file system of the image library: replace the drive that fails, or make its pool again",
             source: Box::new(source),
         }),
     }
+}
+
+/// What e2fsck found, without what it tells everybody.
+fn findings(said: &str) -> String {
+    let lines = said.lines().map(str::trim);
+    let told = lines.filter(|line| {
+        let usual = ["UNEXPECTED INCONSISTENCY", "(i.e., without"];
+        !line.is_empty() && !usual.iter().any(|words| line.contains(words))
+    });
+    let told: Vec<&str> = told.collect();
+    let told = told.join("; ");
+    told.chars().take(MOST_TOLD).collect()
+}
+
+/// Leaves a fault where those of init are.
+fn tell_of_repair(folder: &Path, found: &str) -> Result<(), fs::FsError> {
+    let fault = Fault {
+        code: "library-repaired".to_owned(),
+        severity: Severity::Warning,
+        title: "The file system of the image library was damaged and has been repaired".to_owned(),
+        detail: format!(
+            "Found: {found}. Images may be lacking or differ from what they were. What the repair overwrote is kept in \
+             {UNDO}."
+        ),
+        remedy: "Remove images that are lacking, and those that do not work, and add them again. If it happens again, \
+                 look at the health of the drives of its pool."
+            .to_owned(),
+        subject: None,
+        since: Timestamp::now(),
+    };
+    fs::create_directory(folder)?;
+    // Texts can always be written as JSON.
+    let text = serde_json::to_string(&fault).unwrap_or_default();
+    let path = folder.join(format!("{}.json", fault.code));
+    fs::write_atomic(&path, text.as_bytes(), 0o644)
 }
 
 /// Lets the mounted file system fill its device.
@@ -200,5 +302,71 @@ mod tests {
         remove(directory.path(), id(1)).unwrap();
         remove(directory.path(), id(1)).unwrap();
         assert!(files(directory.path()).unwrap().is_empty());
+    }
+
+    /// A file system with a file in it.
+    fn made(file: &Path) {
+        File::create(file).unwrap().set_len(16 << 20).unwrap();
+        run(
+            "mkfs.ext4",
+            &["-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,nodiscard"],
+            file,
+        );
+        run("debugfs", &["-w", "-R", "write /etc/passwd image"], file);
+    }
+
+    fn run(tool: &str, args: &[&str], file: &Path) {
+        let output = std::process::Command::new(tool)
+            .args(args)
+            .arg(file)
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{tool} {args:?}: {output:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_worse_than_a_power_cut_is_repaired_and_what_it_overwrote_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, undo) = (directory.path().join("fs"), directory.path().join("undo"));
+        made(&file);
+        assert_eq!(repair_with_care(&file).await.unwrap(), None);
+        run(
+            "debugfs",
+            &["-w", "-R", "set_inode_field image block[0] 99999999"],
+            &file,
+        );
+        run("debugfs", &["-w", "-R", "set_super_value state 2"], &file);
+        let found = repair_with_care(&file).await.unwrap().unwrap();
+        let before = std::fs::read(&file).unwrap();
+        assert!(found.contains("corrupt extent header"), "{found}");
+        assert!(!found.contains("MANUALLY"), "{found}");
+        repair(&file, &undo).await.unwrap();
+        run("e2undo", &[undo.to_str().unwrap()], &file);
+        assert!(std::fs::read(&file).unwrap() == before);
+        std::fs::remove_file(&undo).unwrap();
+        repair(&file, &undo).await.unwrap();
+        assert_eq!(repair_with_care(&file).await.unwrap(), None);
+
+        let faults = directory.path().join("faults");
+        tell_of_repair(&faults, &found).unwrap();
+        let text = std::fs::read_to_string(faults.join("library-repaired.json")).unwrap();
+        let fault: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(fault["severity"], "warning");
+        assert!(fault["detail"].as_str().unwrap().contains(&found));
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_looked_at_is_not_repaired() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("fs");
+        let error = repair_with_care(&file).await.unwrap_err();
+        assert!(
+            error.to_string().contains("health of the drives"),
+            "{error}"
+        );
+        made(&file);
+        let error = repair(&file, Path::new("/no/such/folder/undo")).await;
+        assert!(error.is_err());
+        assert_eq!(repair_with_care(&file).await.unwrap(), None);
     }
 }
