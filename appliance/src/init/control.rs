@@ -22,6 +22,8 @@ const LONGEST_LINE: usize = 128;
 #[derive(Debug)]
 struct Client {
     stream: UnixStream,
+    /// Who connected, as a process.
+    pid: u32,
     line: Vec<u8>,
 }
 
@@ -53,15 +55,18 @@ impl Control {
             .chain(self.clients.iter().map(|client| client.stream.as_fd()))
     }
 
-    /// Takes what has come; `answer` gives the line to send back.
-    pub fn serve(&mut self, mut answer: impl FnMut(Request) -> String) {
+    /// Takes what has come, and from which process; `answer` gives the line to send back.
+    pub fn serve(&mut self, mut answer: impl FnMut(Request, u32) -> String) {
         while let Ok((stream, _)) = self.listener.accept() {
-            if is_root(&stream) && stream.set_nonblocking(true).is_ok() {
+            if let Some(pid) = root(&stream)
+                && stream.set_nonblocking(true).is_ok()
+            {
                 if self.clients.len() >= MOST_CLIENTS {
                     self.clients.remove(0);
                 }
                 self.clients.push(Client {
                     stream,
+                    pid,
                     line: Vec::new(),
                 });
             }
@@ -72,7 +77,7 @@ impl Control {
 
 impl Client {
     /// False when the connection is done.
-    fn serve(&mut self, answer: &mut impl FnMut(Request) -> String) -> bool {
+    fn serve(&mut self, answer: &mut impl FnMut(Request, u32) -> String) -> bool {
         let mut buffer = [0; LONGEST_LINE];
         let at_end = match self.stream.read(&mut buffer) {
             Ok(0) => true,
@@ -90,7 +95,7 @@ impl Client {
         let line = text.lines().next().unwrap_or_default();
         if !line.is_empty() {
             let reply = match Request::parse(line) {
-                Some(request) => answer(request),
+                Some(request) => answer(request, self.pid),
                 None => format!("unknown request: {}", line.escape_debug()),
             };
             // A short line always fits into an empty socket buffer.
@@ -102,8 +107,10 @@ impl Client {
     }
 }
 
-fn is_root(stream: &UnixStream) -> bool {
-    getsockopt(stream, sockopt::PeerCredentials).is_ok_and(|peer| peer.uid() == 0)
+/// The process at the other end, if it is root's.
+fn root(stream: &UnixStream) -> Option<u32> {
+    let peer = getsockopt(stream, sockopt::PeerCredentials).ok()?;
+    (peer.uid() == 0).then(|| peer.pid().unsigned_abs())
 }
 
 #[cfg(test)]
@@ -139,23 +146,24 @@ mod tests {
         let whole = ask(&path, "reboot\n");
         let rubbish = ask(&path, "\u{7}rm -rf /\n");
         let long = ask(&path, &"x".repeat(1000));
+        let us = std::process::id();
         for _ in 0..3 {
-            control.serve(|request| {
-                heard.push(request);
+            control.serve(|request, who| {
+                heard.push((request, who));
                 "ok".to_owned()
             });
         }
-        assert_eq!(heard, [Request::Reboot]);
+        assert_eq!(heard, [(Request::Reboot, us)]);
         assert_eq!(reply(whole), "ok\n");
         assert_eq!(reply(rubbish), "unknown request: \\u{7}rm -rf /\n");
         assert!(reply(long).starts_with("unknown request: xxx"));
         assert!(control.watched().count() <= 1 + MOST_CLIENTS);
         (&half).write_all(b"ff\n").unwrap();
-        control.serve(|request| {
-            heard.push(request);
+        control.serve(|request, who| {
+            heard.push((request, who));
             "ok".to_owned()
         });
-        assert_eq!(heard[1], Request::PowerOff);
+        assert_eq!(heard[1], (Request::PowerOff, us));
         assert_eq!(reply(half), "ok\n");
         drop(silent);
     }

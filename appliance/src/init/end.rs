@@ -1,15 +1,19 @@
 //! The end of the machine: the one way out of process 1, for every reason.
 //!
 //! ```text
-//!   supervisor (stops guests, volumes, network) ─► all processes ─► mounts ─► loops, device-mapper ─► sync ─► reboot
+//!   supervisor (stops guests, volumes, network) ─► guests it left ─► all processes ─► mounts
+//!     ─► loops, device-mapper ─► sync ─► reboot
 //! ```
 //!
 //! Invariant: every phase is bounded, and the next one comes whatever happened to the last: a machine that shall end
 //! ends. What can hang in the kernel (a disk that does not answer) runs beside us and is left behind.
-//! The watchdog is fed until the last phase, within a bound on the whole: if even the end hangs, it bites.
+//! The watchdog is fed until the last phase, within a bound on the whole: if even the end hangs, it bites. How far the
+//! end has come is known to the whole process: if a phase fails, somebody else goes on with the next ([`super::failure`]).
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -20,8 +24,9 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::guests::{Guests, MACHINES};
 use super::run::Parting;
-use super::{Ending, clock, log, reap, rescue};
+use super::{Ending, clock, crash, failure, log, reap, rescue};
 use crate::sys::command::Tool;
 use crate::sys::fs::{self, Unmount};
 use crate::sys::sysfs;
@@ -30,6 +35,8 @@ use crate::sys::sysfs;
 const ENDING: &str = "/run/ashlar/ending";
 /// Guests get their time from the supervisor within this.
 const SUPERVISOR_LIMIT: Duration = Duration::from_secs(120);
+/// Guests that the supervisor did not end.
+const GUESTS_LIMIT: Duration = Duration::from_secs(60);
 const TERMINATE_LIMIT: Duration = Duration::from_secs(10);
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 const CLOCK_LIMIT: Duration = Duration::from_secs(5);
@@ -37,15 +44,23 @@ const UNMOUNT_LIMIT: Duration = Duration::from_secs(20);
 const DEVICES_LIMIT: Duration = Duration::from_secs(20);
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
 /// More than all phases together may take. After it the watchdog is not fed any more.
-const WHOLE_LIMIT: Duration = Duration::from_secs(240);
+const WHOLE_LIMIT: Duration = Duration::from_secs(330);
+/// After a failure the screen is kept for so long, to be read.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 
 type Phase = fn(&mut End);
 
-const PHASES: [(&str, Phase); 6] = [
+const PHASES: [(&str, Phase); 7] = [
     ("Stopping virtual machines and services", stop_supervisor),
+    ("Stopping virtual machines that are left", stop_guests),
     ("Ending all programs", end_processes),
     ("Saving the time", |end| {
-        end.beside(CLOCK_LIMIT, clock::save)
+        end.beside(CLOCK_LIMIT, || {
+            clock::save();
+            if let Some(what) = failure::cause() {
+                crash::note(&what);
+            }
+        });
     }),
     ("Unmounting file systems", |end| {
         end.beside(UNMOUNT_LIMIT, unmount_all)
@@ -63,14 +78,23 @@ struct End {
     began: Instant,
 }
 
+/// How many phases have begun; one more than there are once all are over.
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
+/// When the first began, and how it shall end.
+static FIRST: OnceLock<(Instant, Ending)> = OnceLock::new();
+
 /// Ends the machine.
 pub fn end(parting: Parting) -> ! {
-    let ending = parting.ending;
-    let mut end = End {
-        parting,
-        began: Instant::now(),
-    };
-    for (at, (name, phase)) in PHASES.into_iter().enumerate() {
+    go_on(parting)
+}
+
+/// The same, behind what another began that could not go on.
+pub fn go_on(parting: Parting) -> ! {
+    // The first to ask decides.
+    let (began, ending) = *FIRST.get_or_init(|| (Instant::now(), parting.ending));
+    let mut end = End { parting, began };
+    for (at, name, phase) in phases_after(BEGUN.load(Ordering::Acquire)) {
+        BEGUN.store(at + 1, Ordering::Release);
         log::info(format_args!("end: {name}"));
         // Until the supervisor is gone the screen is its.
         if at == 1 {
@@ -81,27 +105,29 @@ pub fn end(parting: Parting) -> ! {
         }
         phase(&mut end);
     }
+    if BEGUN.swap(PHASES.len() + 1, Ordering::AcqRel) <= PHASES.len() {
+        farewell(&mut end, ending);
+    }
+    leave(ending)
+}
+
+/// The phases that nobody has begun, with their places.
+fn phases_after(begun: usize) -> impl Iterator<Item = (usize, &'static str, Phase)> {
+    let phases = PHASES.into_iter().enumerate().skip(begun);
+    phases.map(|(at, (name, phase))| (at, name, phase))
+}
+
+fn farewell(end: &mut End, ending: Ending) {
+    if let Some(what) = failure::cause() {
+        rescue::tell(&format!(
+            "The machine ended because process 1 failed: {what}"
+        ));
+        end.wait(READ_LIMIT, |_| false);
+    }
     rescue::tell(match ending {
         Ending::PowerOff => "Power off",
         Ending::Reboot => "Restart",
     });
-    leave(ending)
-}
-
-/// After an error in process 1 itself: says so and starts the machine again.
-pub fn after_panic(what: &str) -> ! {
-    log::error(format_args!("process 1 failed: {what}"));
-    if std::process::id() != 1 {
-        // In a test: there is no machine to restart.
-        std::process::abort();
-    }
-    rescue::tell(&format!(
-        "Ashlar: process 1 failed ({what}). The machine restarts in 10 seconds."
-    ));
-    // Not waited for: the disk may be what is broken.
-    let _ = std::thread::Builder::new().spawn(nix::unistd::sync);
-    std::thread::sleep(Duration::from_secs(10));
-    leave(Ending::Reboot)
 }
 
 /// The last call. If the kernel refuses one way, another is tried, for ever.
@@ -213,6 +239,24 @@ fn stop_supervisor(end: &mut End) {
     if !end.wait(SUPERVISOR_LIMIT, |end| !end.parting.supervised.is_running()) {
         log::error("the supervisor did not end in time");
         end.parting.supervised.signal(Signal::SIGKILL);
+    }
+}
+
+/// None is left when the supervisor has done what it shall.
+fn stop_guests(end: &mut End) {
+    let mut guests = Guests::ask(Path::new(MACHINES));
+    if guests.have_ended() {
+        return;
+    }
+    log::warn(format_args!(
+        "no supervisor has ended {} virtual machines; they are asked by their power buttons",
+        guests.count()
+    ));
+    if !end.wait(GUESTS_LIMIT, |_| guests.have_ended()) {
+        log::warn(format_args!(
+            "these virtual machines did not end in time: {}",
+            guests.names()
+        ));
     }
 }
 
@@ -338,14 +382,26 @@ mod tests {
     fn phases_fit_into_the_whole() {
         let phases = [
             SUPERVISOR_LIMIT,
+            GUESTS_LIMIT,
             TERMINATE_LIMIT,
             KILL_LIMIT,
             CLOCK_LIMIT,
             UNMOUNT_LIMIT,
             DEVICES_LIMIT,
             SYNC_LIMIT,
+            READ_LIMIT,
         ];
         assert!(phases.iter().sum::<Duration>() < WHOLE_LIMIT);
+    }
+
+    #[test]
+    fn who_goes_on_leaves_out_what_has_begun() {
+        let names = |begun| -> Vec<&str> { phases_after(begun).map(|(_, name, _)| name).collect() };
+        assert_eq!(names(0).len(), PHASES.len());
+        assert_eq!(names(1)[0], PHASES[1].0);
+        assert_eq!(phases_after(3).next().map(|(at, ..)| at), Some(3));
+        assert!(names(PHASES.len()).is_empty());
+        assert!(names(PHASES.len() + 1).is_empty());
     }
 
     #[test]

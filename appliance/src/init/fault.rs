@@ -1,4 +1,4 @@
-//! Faults found while booting, left for the supervisor to show: one small file each under `/run/ashlar/faults`.
+//! Faults found by init, most of them while booting, left for the supervisor to show: one small file each under `/run/ashlar/faults`.
 //!
 //! Invariant: a fault names what is wrong and what to do about it, for a person who does not know how this works.
 //! A boot never stops at a fault; it goes on with what there is.
@@ -32,6 +32,13 @@ pub struct Fault {
 pub fn report(fault: &Fault) {
     log::warn(format_args!("{} {}", fault.title, fault.detail));
     if let Err(error) = write(Path::new(DIRECTORY), fault) {
+        log::error(log::chain(&error));
+    }
+}
+
+/// Takes a fault back: its cause is gone.
+pub fn withdraw(code: &str) {
+    if let Err(error) = fs::remove_file(&Path::new(DIRECTORY).join(format!("{code}.json"))) {
         log::error(log::chain(&error));
     }
 }

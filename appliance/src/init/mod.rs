@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Invariant: process 1 never ends and never waits without a bound; when it dies, the kernel does. So it is
-//! synchronous and small, it holds no policy, and every way out of it (request, button, signal, panic) goes through
-//! [`end`]. A phase that fails is said and left behind: a machine that is up with something missing can be asked
+//! synchronous and small, it holds no policy, and every way out of it (request, button, signal, panic, a fault of its
+//! own: see [`failure`]) goes through [`end`]. A phase that fails is said and left behind: a machine that is up with something missing can be asked
 //! what is missing.
 //!
 //! Guests are not its children's children by accident: when the supervisor dies they become its own children, go on,
@@ -18,7 +18,9 @@ mod clock;
 mod control;
 mod crash;
 mod end;
+mod failure;
 mod fault;
+mod guests;
 mod hardware;
 mod identity;
 mod kernel;
@@ -27,6 +29,7 @@ mod modules;
 mod mounts;
 mod partition;
 mod power;
+mod pulse;
 mod reap;
 mod rescue;
 mod run;
@@ -55,8 +58,8 @@ impl Ending {
 
 /// Runs as process 1. Does not return.
 pub fn run() -> ! {
-    std::panic::set_hook(Box::new(|panic| end::after_panic(&panic.to_string())));
     log::open();
+    failure::prepare();
     let hardware = boot::boot();
     let ending = run::until_ending(hardware);
     end::end(ending)

@@ -148,13 +148,15 @@ impl Keys {
             (None, b'r') => {
                 self.asked = Some(Ending::Reboot);
                 Answer::Ask(
-                    "Restart the machine? Virtual machines are shut down. Y = yes, any other key = no: ",
+                    "Restart the machine? Virtual machines are asked to shut down first and have a\r\n\
+                     minute for it. Y = yes, any other key = no: ",
                 )
             }
             (None, b'p') => {
                 self.asked = Some(Ending::PowerOff);
                 Answer::Ask(
-                    "Power off the machine? Virtual machines are shut down. Y = yes, any other key = no: ",
+                    "Power off the machine? Virtual machines are asked to shut down first and have a\r\n\
+                     minute for it. Y = yes, any other key = no: ",
                 )
             }
             (None, _) => Answer::Nothing,
@@ -193,7 +195,10 @@ mod tests {
         let mut keys = Keys::default();
         assert_eq!(keys.press(b'x'), Answer::Nothing);
         assert_eq!(keys.press(b'y'), Answer::Nothing);
-        assert!(matches!(keys.press(b'R'), Answer::Ask(_)));
+        let Answer::Ask(question) = keys.press(b'R') else {
+            panic!("it does not ask");
+        };
+        assert!(question.split("\r\n").all(|line| line.len() <= WIDTH));
         assert_eq!(keys.press(b'n'), Answer::Ask("No.\r\n"));
         assert_eq!(keys.press(b'y'), Answer::Nothing);
         assert!(matches!(keys.press(b'p'), Answer::Ask(_)));

@@ -20,13 +20,15 @@ use super::power::Buttons;
 use super::rescue::Rescue;
 use super::supervise::{self, Supervised};
 use super::watchdog::Watchdog;
-use super::{Ending, clock, fault, kernel, log, modules, reap};
+use super::{Ending, clock, failure, fault, kernel, log, modules, reap, shell};
 use crate::sys::fs;
 use crate::sys::init_socket::{DONE, Request, SETTLED, SOCKET};
 use crate::sys::uevent::Notice;
 
 /// How often logs are cut.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// Makes process 1 fail, to try what follows; heard only on a machine with a debug shell.
+const FAIL: Signal = Signal::SIGUSR2;
 /// How often the time is remembered: a clock that was lost is at most this much behind.
 const CLOCK_SAVED: Duration = Duration::from_secs(3600);
 
@@ -78,6 +80,7 @@ pub fn until_ending(hardware: Option<Hardware>) -> Parting {
     };
     main.buttons.look();
     loop {
+        failure::stand_still_after_one();
         let now = Instant::now();
         main.pump(now);
         if let Some(ending) = main.ending {
@@ -100,7 +103,7 @@ pub fn until_ending(hardware: Option<Hardware>) -> Parting {
 }
 
 fn listen_to_signals() -> Option<SignalFd> {
-    let mask: SigSet = [
+    let mut mask: SigSet = [
         Signal::SIGCHLD,
         Signal::SIGTERM,
         Signal::SIGINT,
@@ -108,6 +111,9 @@ fn listen_to_signals() -> Option<SignalFd> {
     ]
     .into_iter()
     .collect();
+    if shell::is_asked() {
+        mask.add(FAIL);
+    }
     let listening = mask
         .thread_block()
         .and_then(|()| SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC));
@@ -131,14 +137,28 @@ impl Main {
                 self.rescue = None;
             }
             self.supervised.pump(now);
+            self.tell_if_hopeless();
         }
         if now >= self.housekeeping {
             self.housekeeping = now + HOUSEKEEPING;
             supervise::trim_log();
+            if self.supervised.hang_is_over(now) {
+                fault::withdraw(supervise::HUNG);
+            }
             if now.saturating_duration_since(self.clock_saved) >= CLOCK_SAVED {
                 self.clock_saved = now;
                 self.save_clock();
             }
+        }
+    }
+
+    /// Shows the page of last resort while nothing runs that could show another.
+    fn tell_if_hopeless(&mut self) {
+        let waits = self.supervised.due().is_some();
+        if waits && self.rescue.is_none() && self.supervised.is_hopeless() {
+            let why = self.supervised.last_end().unwrap_or("unknown").to_owned();
+            let times = self.supervised.restarts() + 1;
+            self.rescue = Some(Rescue::show(times, &why, Path::new(supervise::LOG)));
         }
     }
 
@@ -157,6 +177,7 @@ impl Main {
         let due = [
             Some(self.housekeeping),
             self.supervised.due(),
+            self.supervised.look_due(),
             self.watchdog.as_ref().map(Watchdog::due),
             self.hardware
                 .as_ref()
@@ -186,12 +207,9 @@ impl Main {
     fn take_in(&mut self) {
         self.hear_signals();
         for (pid, exit) in reap::all() {
-            if self.supervised.reaped(pid, exit, Instant::now()) && self.supervised.is_hopeless() {
-                let why = self.supervised.last_end().unwrap_or("unknown").to_owned();
-                let times = self.supervised.restarts() + 1;
-                self.rescue = Some(Rescue::show(times, &why, Path::new(supervise::LOG)));
-            }
+            self.supervised.reaped(pid, exit, Instant::now());
         }
+        self.supervised.news().iter().for_each(fault::report);
         self.hear_events();
         if self.buttons.pressed() {
             self.want(Ending::PowerOff, "the power button");
@@ -200,7 +218,7 @@ impl Main {
             self.want(ending, "the keyboard");
         }
         if let Some(mut control) = self.control.take() {
-            control.serve(|request| match request {
+            control.serve(|request, pid| match request {
                 Request::PowerOff => {
                     self.want(Ending::PowerOff, "a request");
                     DONE.to_owned()
@@ -211,6 +229,10 @@ impl Main {
                 }
                 Request::RestartSupervisor => {
                     self.supervised.replace();
+                    DONE.to_owned()
+                }
+                Request::Alive => {
+                    self.supervised.beat(pid);
                     DONE.to_owned()
                 }
                 Request::Status => self.status(),
@@ -224,6 +246,7 @@ impl Main {
             match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
                 Ok(Ok(Signal::SIGINT)) => self.want(Ending::Reboot, "Ctrl-Alt-Del"),
                 Ok(Ok(Signal::SIGPWR)) => self.want(Ending::PowerOff, "the power signal"),
+                Ok(Ok(FAIL)) => panic!("somebody at the debug shell wants it"),
                 Ok(Ok(Signal::SIGTERM)) => self.want(Ending::PowerOff, "the terminate signal"),
                 _ => {}
             }

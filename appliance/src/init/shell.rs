@@ -34,6 +34,11 @@ pub fn start() {
     }
 }
 
+/// Whether this machine has one.
+pub fn is_asked() -> bool {
+    asked(&kernel_words()).is_some()
+}
+
 /// The terminal that is named; only a plain name below `/dev`.
 fn asked(words: &[String]) -> Option<&str> {
     let terminal = words.iter().find_map(|word| word.strip_prefix(WORD))?;

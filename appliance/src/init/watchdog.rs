@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -20,10 +21,13 @@ const KEEP_ALIVE: libc::Ioctl = 0x8004_5705;
 const SET_TIMEOUT: libc::Ioctl = 0xc004_5706;
 const GET_TIMEOUT: libc::Ioctl = 0x8004_5707;
 
+/// Open for good, and known to whoever ends the machine.
+static RUNNING: OnceLock<(File, Duration)> = OnceLock::new();
+
 /// A watchdog that is running.
 #[derive(Debug)]
 pub struct Watchdog {
-    device: File,
+    device: &'static File,
     interval: Duration,
     next: Instant,
 }
@@ -48,9 +52,17 @@ impl Watchdog {
             "watchdog: restarts the machine after {} s without a sign",
             timeout.as_secs()
         ));
+        // There is one device of that name, and the kernel opens it once.
+        let _ = RUNNING.set((device, timeout / 3));
+        Watchdog::opened()
+    }
+
+    /// The one that was started, fed now.
+    pub fn opened() -> Option<Watchdog> {
+        let (device, interval) = RUNNING.get()?;
         let mut watchdog = Watchdog {
             device,
-            interval: timeout / 3,
+            interval: *interval,
             next: Instant::now(),
         };
         watchdog.feed(Instant::now());

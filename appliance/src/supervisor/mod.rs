@@ -14,6 +14,7 @@
 //! A state that can not be opened does not stop the machine from being seen: the screen says what is wrong and what to
 //! do, and nothing on the disks is touched.
 
+mod alive;
 mod ending;
 mod facts;
 mod hostname;
@@ -111,6 +112,11 @@ fn kernel_log() -> Option<Mutex<LineWriter<File>>> {
 }
 
 async fn supervise(console: Console) -> anyhow::Result<()> {
+    // In a task of its own: what is waited for here may take as long as a drive does.
+    tokio::spawn(alive::tell(
+        Path::new(init_socket::SOCKET),
+        alive::PACE,
+    ));
     let identity = identity::load(Path::new(STATE)).context("learn which node this is")?;
     tracing::info!(node = %identity.node, boot = %identity.boot, version = env!("CARGO_PKG_VERSION"), "starting");
     let (first_name, state) = (identity.first_name.clone(), Path::new(STATE));

@@ -3,6 +3,7 @@
 //! ```text
 //!   poweroff | reboot   ─►  ok
 //!   restart-supervisor  ─►  ok          (the one who asks may be the one who is killed)
+//!   alive               ─►  ok          (the supervisor, again and again: one that says nothing for minutes is killed)
 //!   status              ─►  {"restarts":0,"last_end":null,"watchdog":true,"ending":null}
 //!   anything else       ─►  unknown request: …
 //! ```
@@ -37,15 +38,18 @@ pub enum Request {
     Reboot,
     /// Kill the supervisor and start it again; guests and services go on.
     RestartSupervisor,
+    /// Note that the supervisor, if it is the one who asks, does what it shall.
+    Alive,
     /// Tell how things are.
     Status,
 }
 
 impl Request {
-    const ALL: [Request; 4] = [
+    const ALL: [Request; 5] = [
         Request::PowerOff,
         Request::Reboot,
         Request::RestartSupervisor,
+        Request::Alive,
         Request::Status,
     ];
 
@@ -55,6 +59,7 @@ impl Request {
             Request::PowerOff => "poweroff",
             Request::Reboot => "reboot",
             Request::RestartSupervisor => "restart-supervisor",
+            Request::Alive => "alive",
             Request::Status => "status",
         }
     }
