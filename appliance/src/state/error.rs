@@ -101,6 +101,21 @@ impl StateError {
         }
     }
 
+    /// Whether it may be over when it is tried again. What a person has to decide is not.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            StateError::Newer { .. } | StateError::Damaged { .. } | StateError::Foreign { .. } => {
+                false
+            }
+            StateError::Directory { .. }
+            | StateError::Locked { .. }
+            | StateError::Migrate { .. }
+            | StateError::File { .. }
+            | StateError::Snapshots(_)
+            | StateError::Log(_) => true,
+        }
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {
@@ -111,12 +126,15 @@ impl StateError {
             StateError::Newer { program, .. } => format!(
                 "Start version {program} or a newer one again, for instance from the boot menu. Nothing was changed."
             ),
-            _ if self.is_full() => "The system drive is full. Restart the node, which removes old files that it set \
+            _ if self.is_full() => "It is tried again by itself. The system drive is full. Restart the node, which removes old files that it set \
                  aside; if that does not help, remove the largest files from the partition ashlar-state with a rescue \
                  system."
                 .to_owned(),
-            StateError::Locked { .. } => "Restart the node.".to_owned(),
-            _ => "Restart the node. If this stays, the system drive may be failing: replace it and install anew."
+            StateError::Locked { .. } => {
+                "It is tried again by itself. If this stays, restart the node.".to_owned()
+            }
+            _ => "It is tried again by itself. If this stays, restart the node; if that does not help, the system drive \
+                 may be failing: replace it and install anew."
                 .to_owned(),
         }
     }

@@ -12,7 +12,7 @@
 //! them, in order: guests, volumes, network.
 //!
 //! A state that can not be opened does not stop the machine from being seen: the screen says what is wrong and what to
-//! do, and nothing on the disks is touched.
+//! do, and nothing on the disks is touched. Where the reason may pass, it is tried again.
 
 mod alive;
 mod ending;
@@ -20,6 +20,7 @@ mod facts;
 mod hostname;
 mod identity;
 mod parts;
+mod reopen;
 mod settled;
 
 use std::fs::File;
@@ -52,6 +53,7 @@ use crate::sys::init_socket::{self, Request};
 use ending::Ending;
 use identity::Identity;
 use parts::Parts;
+use reopen::{Reopening, Waits};
 
 /// The state partition.
 const STATE: &str = "/var/lib/ashlar";
@@ -113,10 +115,7 @@ fn kernel_log() -> Option<Mutex<LineWriter<File>>> {
 
 async fn supervise(console: Console) -> anyhow::Result<()> {
     // In a task of its own: what is waited for here may take as long as a drive does.
-    tokio::spawn(alive::tell(
-        Path::new(init_socket::SOCKET),
-        alive::PACE,
-    ));
+    tokio::spawn(alive::tell(Path::new(init_socket::SOCKET), alive::PACE));
     let identity = identity::load(Path::new(STATE)).context("learn which node this is")?;
     tracing::info!(node = %identity.node, boot = %identity.boot, version = env!("CARGO_PKG_VERSION"), "starting");
     let (first_name, state) = (identity.first_name.clone(), Path::new(STATE));
@@ -128,14 +127,12 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     let health =
         tokio::task::spawn_blocking(move || Health::open(state).context("open the history"));
     let mut ending = Ending::listen().context("listen to signals")?;
-    let store = loop {
-        match Store::open(Path::new(STATE), identity.node).await {
-            Ok(store) => break store,
-            Err(error) => match without_state(&identity, &error, &mut ending).await? {
-                Without::Ends => return Ok(()),
-                Without::OpenAgain => tracing::info!("the state is opened again"),
-            },
-        }
+    let store = match Store::open(Path::new(STATE), identity.node).await {
+        Ok(store) => store,
+        Err(error) => match without_state(&identity, error, &mut ending).await {
+            Some(store) => store,
+            None => return Ok(()),
+        },
     };
     tracing::info!("the state is open");
     let first = NodeRecord {
@@ -258,46 +255,58 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What follows when the state can not be opened.
-enum Without {
-    /// The supervisor ends.
-    Ends,
-    /// Somebody had a file set aside.
-    OpenAgain,
-}
-
-/// Serves the screen alone, to say why the state can not be opened and to have the damaged file set aside.
+/// Serves the screen alone, to say why the state can not be opened and to have the damaged file set aside, until it can:
+/// what may pass is tried again. None when the supervisor is to end first.
 async fn without_state(
     identity: &Identity,
-    error: &StateError,
+    error: StateError,
     ending: &mut Ending,
-) -> anyhow::Result<Without> {
-    let text = chain(error);
-    tracing::error!("the state can not be opened: {text}");
-    let aside = error.aside().map(Path::to_owned);
-    let (facts, seen) = watch::channel(facts::stateless(
-        identity.first_name.as_str(),
-        &text,
-        &error.remedy(),
-        aside.as_deref(),
-    ));
+) -> Option<Store> {
+    let name = identity.first_name.as_str();
+    let state = Path::new(STATE);
+    let mut opening = Reopening::after(&error, state, identity.node, Waits::default());
+    let told = |text: &str, error: &StateError| {
+        facts::stateless(name, text, &error.remedy(), error.aside())
+    };
+    let mut why = chain(&error);
+    tracing::error!("the state can not be opened: {why}");
+    let (facts, seen) = watch::channel(told(&why, &error));
+    let mut aside = error.aside().map(Path::to_owned);
     let (intents, mut wanted) = mpsc::channel(4);
     let screens = screen::start(&seen, &intents);
-    let ends = loop {
-        // Both arms are cancel-safe, as above.
+    let store = loop {
+        // Every arm is cancel-safe: signals and intents as above, an attempt goes on where it was.
         tokio::select! {
-            _ = ending.asked() => break Without::Ends,
+            _ = ending.asked() => break None,
+            opened = opening.attempt() => match opened {
+                Ok(store) => break Some(store),
+                Err(error) => {
+                    let text = chain(&error);
+                    // Tried in vain once more, it is no news.
+                    if text != why {
+                        tracing::error!("the state can not be opened: {text}");
+                        facts.send_replace(told(&text, &error));
+                        aside = error.aside().map(Path::to_owned);
+                        why = text;
+                    }
+                }
+            },
             Some(intent) = wanted.recv() => match (intent, &aside) {
                 (Intent::Restart, _) => ask(Request::Reboot).await,
                 (Intent::PowerOff, _) => ask(Request::PowerOff).await,
                 (Intent::SetAside, Some(file)) => {
-                    match Store::set_aside(Path::new(STATE), identity.node, file).await {
-                        Ok(_) => break Without::OpenAgain,
+                    match Store::set_aside(state, identity.node, file).await {
+                        Ok(_) => {
+                            tracing::info!("the state is opened again");
+                            // Whatever is wrong now is told anew.
+                            why.clear();
+                            opening.now();
+                        }
                         Err(error) => {
                             let text = chain(&error);
                             tracing::error!("set {} aside: {text}", file.display());
                             let told = facts::stateless(
-                                identity.first_name.as_str(),
+                                name,
                                 &format!("{} could not be set aside: {text}", file.display()),
                                 &error.remedy(),
                                 Some(file),
@@ -318,7 +327,7 @@ async fn without_state(
         // Its terminal must be free before the next screen takes it.
         let _ = screen.await;
     }
-    Ok(ends)
+    store
 }
 
 async fn ask(request: Request) {
