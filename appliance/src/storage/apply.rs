@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::erase::Hold;
 use super::events::Events;
+use super::eyes::RESTORED;
 use super::fetch::fetch;
 use super::lvm::{Complete, Group, Lvm, LvmError, POOL_TAG, layout};
 use super::plan::{Step, Subject};
@@ -27,7 +28,7 @@ use crate::state::schema::{
     ImageRecord, LIBRARY, LIBRARY_PATH, Phase, PoolRecord, VolumeRecord, library_pool, volume_group,
 };
 use crate::state::{ProposeError, Store};
-use crate::sys::fs::Unmount;
+use crate::sys::fs::{self, Unmount};
 
 /// In whose name the state is told what became of wishes.
 const OURSELVES: &str = "ashlar";
@@ -121,6 +122,8 @@ pub async fn apply(hands: Hands<'_>, step: Step) -> Result<(), Error> {
             let made = create_thin(&hands.lvm(&group), &group, room).await;
             hands.or_fail_pool(id, made).await?;
         }
+        Step::RestoreGroup { id, drives } => hands.restore_group(id, &drives).await?,
+        Step::RenewMetadata(group) => hands.lvm(&group).renew(&group).await?,
         Step::ActivateGroup(group) => hands.lvm(&group).activate(&group).await?,
         Step::MakeFiles(group) => hands.lvm(&group).make_nodes(&group).await?,
         Step::CreateLibrary { group, size, again } => {
@@ -299,6 +302,22 @@ impl Hands<'_> {
         patiently(|| async { Ok(lvm.remove_group(group).await?) }).await?;
         for drive in drives {
             patiently(|| erase::erase(drive)).await?;
+        }
+        Ok(())
+    }
+
+    async fn restore_group(&self, id: PoolId, drives: &[Disk]) -> Result<(), Error> {
+        let group = volume_group(id);
+        let lvm = Lvm::on(drives.iter().map(|disk| &disk.path));
+        let _held = hold_all(drives).await?;
+        self.events.note();
+        if let Some(seqno) = lvm.restore(&group, id).await? {
+            tracing::warn!(
+                "LVM could not read the metadata of {group}: restored from version {seqno}, the newest complete one"
+            );
+            let folder = Path::new(RESTORED);
+            let noted = fs::create_directory(folder);
+            noted.and_then(|()| fs::write_atomic(&folder.join(id.to_string()), b"", 0o644))?;
         }
         Ok(())
     }

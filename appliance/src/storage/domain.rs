@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ashlar_api::fault::Fault;
-use ashlar_api::{JobId, NodeId, Timestamp};
+use ashlar_api::{JobId, NodeId, PoolId, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -15,6 +15,7 @@ use super::lvm::Lvm;
 use super::observe::{Content, Drive, Observed};
 use super::plan::{self, Step};
 use super::status::{self, Status};
+use super::step::Disk;
 use super::want::Desired;
 use super::work::Works;
 use super::{Error, apply, drive, faults, library, reader};
@@ -47,6 +48,10 @@ pub struct StorageDomain {
     waits: BTreeMap<String, String>,
     /// What the last pass left to do.
     left: Vec<String>,
+    /// Pools whose metadata could not be restored, and why, from the damaged drives that there were then.
+    unrestorable: BTreeMap<PoolId, String>,
+    /// Those drives.
+    damaged: Vec<Disk>,
     /// Jobs of which something was told here.
     told: Vec<JobId>,
     since: BTreeMap<faults::Key, Timestamp>,
@@ -88,6 +93,8 @@ impl StorageDomain {
             began: Instant::now(),
             waits: BTreeMap::new(),
             left: Vec::new(),
+            unrestorable: BTreeMap::new(),
+            damaged: Vec::new(),
             told: Vec::new(),
             since: BTreeMap::new(),
             search: None,
@@ -167,8 +174,15 @@ impl Domain for StorageDomain {
         // Asked before the look: what comes while it looks may be missed.
         let settled = *self.settled.borrow_and_update();
         let observed = self.eyes.look(&self.events, &self.works).await?;
+        let damaged = observed.damaged.iter().map(|path| observed.disk(path));
+        let damaged: Vec<Disk> = damaged.collect();
+        if damaged != self.damaged {
+            self.damaged = damaged;
+            self.unrestorable.clear();
+        }
         let observed = Observed {
             settled,
+            unrestorable: self.unrestorable.clone(),
             ..observed
         };
         self.devices = devices(&observed.groups);
@@ -189,7 +203,16 @@ impl Domain for StorageDomain {
             status: self.status.subscribe(),
         };
         let made = step.makes();
+        let restored = match &step {
+            Step::RestoreGroup { id, .. } => Some(*id),
+            _ => None,
+        };
         let done = apply::apply(hands, step).await;
+        if let (Some(id), Err(error)) = (restored, &done)
+            && !error.is_transient()
+        {
+            self.unrestorable.insert(id, chain(error));
+        }
         if let (Some(id), Err(error)) = (made, &done) {
             self.waits.insert(id, chain(error));
         }

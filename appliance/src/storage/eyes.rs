@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ashlar_api::PoolId;
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 
@@ -21,10 +22,13 @@ use super::work::Works;
 use super::{Error, library};
 use crate::reconcile::Waker;
 use crate::sys::block::{self, Block};
-use crate::sys::fs;
+use crate::sys::{fs, sysfs};
 
 /// How long a drive may take to answer: it may have to spin up.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the pools are noted, by their id, whose metadata was restored since the machine was switched on.
+pub const RESTORED: &str = "/run/ashlar/restored";
 
 /// Which drive it is, and what the kernel made of what is on it. The same name with another number is another drive;
 /// one that lost its partitions, or that something was built on, holds something else than before.
@@ -79,6 +83,9 @@ impl Eyes {
             drives,
             groups: report.groups,
             orphans: report.unused.into_iter().collect(),
+            damaged: report.damaged,
+            flawed: report.flawed,
+            restored: restored(Path::new(RESTORED)),
             library: library::look()?,
             ..Observed::default()
         };
@@ -204,6 +211,11 @@ pub fn devices(groups: &[Group]) -> BTreeMap<String, Vec<PathBuf>> {
         .filter(|group| group.ours)
         .map(|group| (group.name.clone(), group.devices.clone()))
         .collect()
+}
+
+fn restored(folder: &Path) -> BTreeSet<PoolId> {
+    let names = sysfs::names(folder).into_iter();
+    names.filter_map(|name| name.parse().ok()).collect()
 }
 
 fn without_file(groups: &[Group], dev: &Path) -> BTreeSet<String> {

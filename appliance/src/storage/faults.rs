@@ -7,7 +7,7 @@ use ashlar_api::pool::DriveUsage;
 use ashlar_api::{NodeId, Timestamp};
 
 use super::lvm::{Group, Thin};
-use super::observe::{Content, Observed};
+use super::observe::{Content, Drive, Observed};
 use super::want::Desired;
 use crate::state::schema::{LIBRARY, Phase, PoolRecord};
 
@@ -226,6 +226,10 @@ fn of_pool(
     let mut groups = observed.groups_of(pool.id);
     let (group, other) = (groups.next(), groups.next());
     let Some(group) = group else {
+        let damaged = observed.damaged(pool);
+        if !damaged.is_empty() {
+            return tell(unreadable(pool, &damaged, observed));
+        }
         return tell(Story {
             code: "pool-missing",
             severity: Severity::Critical,
@@ -252,6 +256,18 @@ fn of_pool(
             detail,
             remedy: "Its volumes can not be used until the drives are back: check their power and cables. \
                      If they are lost, remove its volumes and the pool, and restore from a backup.",
+        });
+    }
+    if observed.restored.contains(&pool.id) {
+        tell(Story {
+            code: "pool-restored",
+            severity: Severity::Warning,
+            title: format!("The metadata of the storage pool {name} was damaged and has been restored"),
+            detail: "LVM could not read it, as when the power goes while it is being written. The newest complete copy \
+                     that was left on the drives was written back."
+                .to_owned(),
+            remedy: "Look whether the volumes are as they should be that were made, changed or removed just before. This \
+                     is told until the node starts again.",
         });
     }
     if !group.strangers.is_empty() {
@@ -310,6 +326,27 @@ fn of_pool(
             detail: format!("It is kept in the storage pool {name} and is not mounted."),
             remedy: "Machines go on; images can not be added or used. Look at the last failures of storage.",
         });
+    }
+}
+
+/// The drives of a pool are there, and LVM does not see its group on them.
+fn unreadable(pool: &PoolRecord, damaged: &[&Drive], observed: &Observed) -> Story<'static> {
+    let drives: Vec<&str> = damaged.iter().map(|drive| drive.name.as_str()).collect();
+    let mut detail = format!(
+        "LVM can not read its own metadata on {}.",
+        drives.join(", ")
+    );
+    if let Some(why) = observed.unrestorable.get(&pool.id) {
+        detail.push_str(&format!(" It could not be restored: {why}."));
+    }
+    Story {
+        code: "pool-damaged",
+        severity: Severity::Critical,
+        title: format!("The storage pool {} can not be read", pool.spec.name),
+        detail,
+        remedy: "Restart the node, which tries to restore it. If this stays, what is in the volumes is still on the drives: \
+                 keep them, and have them looked at by somebody who knows LVM (`pvck --dump metadata_search`). Or remove its \
+                 volumes and the pool, make it again, and restore from a backup.",
     }
 }
 
@@ -438,7 +475,6 @@ mod tests {
     use ashlar_api::pool::Media;
 
     use super::*;
-    use crate::storage::observe::Drive;
 
     fn drive(name: &str, content: Content, system: bool) -> Drive {
         Drive {

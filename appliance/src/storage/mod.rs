@@ -180,7 +180,7 @@ impl Error {
     /// is not given up for that.
     fn is_transient(&self) -> bool {
         match self {
-            Error::Lvm(LvmError::Run { .. } | LvmError::Report(_))
+            Error::Lvm(LvmError::Run { .. } | LvmError::Report(_) | LvmError::File { .. })
             | Error::Hold { .. }
             | Error::Swapped { .. }
             | Error::GroupUnseen { .. }

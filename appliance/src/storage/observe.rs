@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::lvm::{Group, Logical};
 use super::step::Disk;
 use super::want::Desired;
-use crate::state::schema::ImageContent;
+use crate::state::schema::{ImageContent, Phase, PoolRecord};
 
 /// Smaller drives are not offered: a pool in them would hold next to nothing.
 pub const SMALLEST_DRIVE: Bytes = Bytes::gib(1);
@@ -28,6 +28,14 @@ pub struct Observed {
     pub groups: Vec<Group>,
     /// Drives that are prepared for a group and in none.
     pub orphans: BTreeSet<PathBuf>,
+    /// Drives that are part of a group which LVM does not see, because it can not read its metadata on them.
+    pub damaged: BTreeSet<PathBuf>,
+    /// Drives with a copy of LVM's metadata that is bad, whatever others there are.
+    pub flawed: BTreeSet<PathBuf>,
+    /// Pools whose metadata was restored since the machine was switched on.
+    pub restored: BTreeSet<PoolId>,
+    /// Pools whose metadata could not be restored from the drives as they are now, and why.
+    pub unrestorable: BTreeMap<PoolId, String>,
     /// Active volumes without a device file, as `<group>/<volume>`.
     pub without_file: BTreeSet<String>,
     /// The library, when it is mounted.
@@ -153,6 +161,18 @@ impl Observed {
             .filter(move |group| group.ours && group.pool == Some(pool))
     }
 
+    /// The drives of a pool on which LVM can not read its metadata, when it does not see the pool's group for that.
+    pub fn damaged(&self, pool: &PoolRecord) -> Vec<&Drive> {
+        if pool.phase != Phase::Ready || self.groups_of(pool.id).next().is_some() {
+            return Vec::new();
+        }
+        let drives = self.drives.iter().filter(|drive| !drive.system);
+        drives
+            .filter(|drive| self.damaged.contains(&drive.path))
+            .filter(|drive| pool.spec.drives.contains(&drive.id))
+            .collect()
+    }
+
     /// The disk that a device file led to in this look.
     pub fn disk(&self, path: &Path) -> Disk {
         let drive = self.drives.iter().find(|drive| drive.path == path);
@@ -204,6 +224,10 @@ impl Observed {
                 },
                 _ => DriveUsage::Foreign,
             };
+        }
+        let holds = |pool: &&PoolRecord| self.damaged(pool).contains(&drive);
+        if let Some(pool) = desired.pools.iter().find(holds) {
+            return DriveUsage::Pool { pool: pool.id };
         }
         if let Some(reason) = self.problem(drive) {
             return DriveUsage::Unusable { reason };

@@ -13,6 +13,9 @@
 //!  image    bytes come ─► checked by work of its own ─► settled
 //! ```
 //!
+//! A pool whose group LVM does not see, because it can not read its own metadata on the pool's drives, is not lost: the
+//! metadata is restored first, and until that was tried nothing in the pool counts as gone.
+//!
 //! What is being made may be in any state of completion: a volume that has yet
 //! to be filled carries a mark that goes when it is full, and is begun anew when
 //! no work on it is known. What was ready once is never made again by itself: its
@@ -116,8 +119,44 @@ impl<'a> Plan<'a> {
     /// mounted, or will not be again, because its group is not there or not whole.
     fn library_is_seen_or_lost(&self) -> bool {
         let pool = self.desired.library();
-        let is_lost = pool.is_none_or(|pool| self.whole_group(pool.id).is_none());
-        self.library().is_some() || (is_lost && self.observed.is_complete())
+        let is_lost = match pool {
+            Some(pool) => self.is_lost(pool.id),
+            None => self.observed.is_complete(),
+        };
+        self.library().is_some() || is_lost
+    }
+
+    /// Whether what was in a pool will not be seen again: its group is not there or not whole, and nothing is left to
+    /// wait for or to try.
+    fn is_lost(&self, pool: PoolId) -> bool {
+        let has_hope = |pool: &PoolRecord| !self.damaged(pool).is_empty();
+        self.whole_group(pool).is_none()
+            && self.observed.is_complete()
+            && !self.desired.pool(pool).is_some_and(has_hope)
+    }
+
+    /// The drives of a pool whose metadata has yet to be restored.
+    fn damaged(&self, pool: &PoolRecord) -> Vec<&'a Drive> {
+        if self.observed.unrestorable.contains_key(&pool.id) {
+            return Vec::new();
+        }
+        self.observed.damaged(pool)
+    }
+
+    /// Restores the metadata of a pool once all drives had time to appear, unless its volumes are in use: what is on the
+    /// drives may be older than what the kernel knows.
+    fn restore(&mut self, pool: &PoolRecord) {
+        let damaged = self.damaged(pool);
+        let is_used = damaged.iter().any(|drive| !drive.holders.is_empty());
+        if damaged.is_empty() || is_used || !self.observed.is_complete() {
+            return;
+        }
+        let disk = |drive: &&Drive| self.observed.disk(&drive.path);
+        let drives = damaged.iter().map(disk).collect();
+        self.step(Step::RestoreGroup {
+            id: pool.id,
+            drives,
+        });
     }
 
     /// Removes a volume that is not wanted or could not be made.
@@ -135,7 +174,7 @@ impl<'a> Plan<'a> {
                 name,
             }),
             None if volume.phase != Phase::Deleting => {}
-            None if group.is_some() || self.observed.is_complete() => {
+            None if group.is_some() || self.is_lost(volume.spec.pool) => {
                 self.step(Step::ForgetVolume(volume.id));
             }
             None => {}
@@ -223,6 +262,7 @@ impl<'a> Plan<'a> {
                 let step = self.create_pool(pool);
                 self.step(step);
             }
+            self.restore(pool);
             return;
         };
         let Some(thin) = &group.thin else {
@@ -237,6 +277,11 @@ impl<'a> Plan<'a> {
         if group.missing > 0 {
             // Half a volume is of no use to a guest: nothing is activated, the fault says what to do.
             return;
+        }
+        // The other copy is good, and LVM leaves a bad one alone: the next cut could take both.
+        let mut devices = group.devices.iter();
+        if devices.any(|device| self.observed.flawed.contains(device)) {
+            self.step(Step::RenewMetadata(group.name.clone()));
         }
         let mut volumes = group.volumes.iter();
         if !thin.active || volumes.any(|v| v.ours && !v.preparing && !v.active) {
@@ -327,6 +372,7 @@ impl<'a> Plan<'a> {
         let holder = others.find(|other| {
             let mut groups = observed.groups_of(other.id);
             groups.any(|group| group.devices.contains(&drive.path))
+                || observed.damaged(other).contains(&drive)
         });
         if let Some(holder) = holder {
             return Err(format!(

@@ -104,6 +104,15 @@ pub enum Step {
         /// Room in the group.
         room: Bytes,
     },
+    /// Writes LVM's metadata of a pool anew, from the newest complete text that is left on its drives.
+    RestoreGroup {
+        /// The pool.
+        id: PoolId,
+        /// Its drives.
+        drives: Vec<Disk>,
+    },
+    /// Writes those copies of a group's metadata anew that are bad.
+    RenewMetadata(String),
     /// Makes the volumes of a group usable.
     ActivateGroup(String),
     /// Makes the device files of a group that are not there.

@@ -19,11 +19,13 @@
 //!   all of its group from the start, and the domain looks at how full it is.
 //! - Groups are never activated by events; the domain activates what it knows.
 //! - No backups in `/etc/lvm`: the root is read-only, and the drives hold two
-//!   copies of their metadata themselves.
+//!   copies of their metadata themselves, and many older versions ([`restore`]).
 
 mod report;
+mod restore;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ use std::time::Duration;
 use ashlar_api::{Bytes, PoolId};
 
 pub use self::report::{Group, Logical, Report, Thin};
+pub use self::texts::Unrestorable;
 use crate::state::schema::{LVM_TAG, THIN_POOL};
 use crate::sys::command::{CommandError, Output, Tool};
 use crate::sys::pidfd::Exit;
@@ -107,6 +110,22 @@ pub enum LvmError {
     /// Its report could not be read.
     #[error("read the report of LVM")]
     Report(#[source] serde_json::Error),
+    /// A file that it takes or gives could not be used.
+    #[error("{what}")]
+    File {
+        /// What was tried.
+        what: String,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// There is nothing that its metadata could be restored from.
+    #[error("{what}")]
+    Unrestorable {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        source: Unrestorable,
+    },
 }
 
 impl LvmError {

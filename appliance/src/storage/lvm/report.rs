@@ -3,6 +3,7 @@
 //! Numbers are texts in LVM's older JSON and numbers in its newer one; both are
 //! read. Recorded reports are in `testdata/lvm`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use ashlar_api::{Bytes, PoolId};
@@ -79,11 +80,23 @@ pub struct Report {
     pub groups: Vec<Group>,
     /// Devices without a group.
     pub unused: Vec<PathBuf>,
+    /// Devices without a group because nothing in their metadata areas can be read: they are, or were, part of one.
+    pub damaged: BTreeSet<PathBuf>,
+    /// Devices with a metadata area that leads to a text which is not there, in a group or not.
+    pub flawed: BTreeSet<PathBuf>,
 }
 
 #[derive(Deserialize)]
 struct Whole {
     report: Vec<Part>,
+    #[serde(default)]
+    log: Vec<Line>,
+}
+
+/// What LVM warns of.
+#[derive(Deserialize)]
+struct Line {
+    log_message: String,
 }
 
 #[derive(Deserialize)]
@@ -184,11 +197,39 @@ pub(super) fn parse(text: &str) -> Result<Report, LvmError> {
             None => report.unused.extend(devices),
         }
     }
+    for line in &whole.log {
+        if let Some(device) = flawed(&line.log_message) {
+            report.flawed.insert(device);
+        } else if let Some(device) = unread(&line.log_message) {
+            report.damaged.insert(device);
+        }
+    }
+    // What another drive of its group tells, LVM knows without it.
+    report
+        .damaged
+        .retain(|device| report.unused.contains(device));
+    report
+        .unused
+        .retain(|device| !report.damaged.contains(device));
     report
         .groups
         .sort_by(|a, b| (&a.name, &a.uuid).cmp(&(&b.name, &b.uuid)));
     report.unused.sort();
     Ok(report)
+}
+
+/// The device of which LVM says that one of its metadata areas leads to a bad text.
+fn flawed(message: &str) -> Option<PathBuf> {
+    let rest = message.strip_prefix("WARNING: bad metadata text on ")?;
+    let (device, _) = rest.rsplit_once(" in mda")?;
+    Some(PathBuf::from(device))
+}
+
+/// The device of which LVM says that none of its metadata areas can be read.
+fn unread(message: &str) -> Option<PathBuf> {
+    let rest = message.strip_prefix("WARNING: scan failed to get metadata summary from ")?;
+    let (device, _) = rest.rsplit_once(" PVID ")?;
+    Some(PathBuf::from(device))
 }
 
 fn group(vg: &VgRow, devices: Vec<PathBuf>, rows: &[LvRow]) -> Group {

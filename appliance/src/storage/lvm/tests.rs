@@ -79,6 +79,26 @@ fn reads_recorded_reports() {
 }
 
 #[test]
+fn tells_drives_whose_metadata_is_bad() {
+    let device = PathBuf::from("/dev/vdb");
+    // Nothing can be read: the drive is in no group, and none that is merely unused.
+    let damaged = recorded("damaged");
+    assert!(damaged.groups.is_empty() && damaged.unused.is_empty());
+    assert!(damaged.damaged.contains(&device) && damaged.flawed.contains(&device));
+    // One of two copies can be read.
+    let flawed = recorded("flawed");
+    assert_eq!(flawed.groups[0].devices, std::slice::from_ref(&device));
+    assert!(flawed.damaged.is_empty() && flawed.flawed.contains(&device));
+    for sound in ["made", "busy", "missing", "full", "inactive", "none"] {
+        let report = recorded(sound);
+        assert!(
+            report.damaged.is_empty() && report.flawed.is_empty(),
+            "{sound}"
+        );
+    }
+}
+
+#[test]
 fn reads_numbers_of_either_kind() {
     let text = r#"{"report":[{"vg":[{"vg_name":"a","vg_uuid":"u","vg_size":5,"vg_free":"4","vg_missing_pv_count":0}],
         "pv":[],"lv":[{"lv_name":"data","lv_size":3,"lv_layout":"thin,pool","data_percent":12.5,"metadata_percent":3,"lv_active":"active"}]}]}"#;

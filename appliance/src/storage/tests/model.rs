@@ -14,6 +14,9 @@ use crate::storage::plan::{Step, Subject};
 use crate::storage::step::Disk;
 use crate::storage::want::Desired;
 
+/// The number of a disk with nothing on it that could be restored.
+pub const HOPELESS: u64 = 13;
+
 fn settled(outcome: Outcome) -> Phase {
     match outcome {
         Outcome::Done => Phase::Ready,
@@ -205,6 +208,53 @@ pub fn apply(step: Step, desired: &mut Desired, machine: &mut Observed) {
         }
         Step::CreateThin { id, .. } => {
             group(machine, &volume_group(id)).thin = Some(thin());
+        }
+        Step::RestoreGroup { id, drives } => {
+            assert!(machine.settled && machine.groups_of(id).next().is_none());
+            assert!(
+                drives
+                    .iter()
+                    .all(|disk| machine.damaged.contains(&disk.path))
+            );
+            if is_busy(machine, &drives)
+                || drives.iter().any(|disk| disk.sequence == Some(HOPELESS))
+            {
+                machine
+                    .unrestorable
+                    .insert(id, "no copy is left".to_owned());
+                return;
+            }
+            let devices: Vec<PathBuf> = drives.into_iter().map(|disk| disk.path).collect();
+            machine.damaged.retain(|path| !devices.contains(path));
+            machine.flawed.extend(devices.iter().take(1).cloned());
+            machine.restored.insert(id);
+            let own = desired.volumes.iter().filter(|v| v.spec.pool == id);
+            let there = own.filter(|v| matches!(v.phase, Phase::Ready | Phase::Deleting));
+            machine.groups.push(Group {
+                name: volume_group(id),
+                uuid: id.to_string(),
+                ours: true,
+                pool: Some(id),
+                size: Bytes::gib(100),
+                free: Bytes::gib(2),
+                devices,
+                missing: 0,
+                thin: Some(Thin {
+                    active: false,
+                    ..thin()
+                }),
+                volumes: there
+                    .map(|v| Logical {
+                        active: false,
+                        ..logical(&v.logical_volume(), Bytes::gib(1), false)
+                    })
+                    .collect(),
+                strangers: Vec::new(),
+            });
+        }
+        Step::RenewMetadata(name) => {
+            let devices = whole(machine, &name).devices.clone();
+            machine.flawed.retain(|path| !devices.contains(path));
         }
         Step::ActivateGroup(name) => {
             let group = whole(machine, &name);

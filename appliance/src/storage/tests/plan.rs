@@ -90,6 +90,19 @@ fn harmless(step: &Step, desired: &Desired, machine: &Observed) {
             let group = machine.group(volume.spec.pool);
             let is_seen_gone = group.is_some_and(|group| group.is_whole());
             assert!(is_seen_gone || machine.is_complete());
+            let pool = desired.pool(volume.spec.pool);
+            let may_come_back = pool.is_some_and(|pool| {
+                !machine.damaged(pool).is_empty() && !machine.unrestorable.contains_key(&pool.id)
+            });
+            assert!(!may_come_back);
+        }
+        Step::RestoreGroup { id, drives } => {
+            let pool = desired.pool(*id).unwrap();
+            assert!(machine.is_complete() && pool.phase == Phase::Ready && !drives.is_empty());
+            for drive in machine.damaged(pool) {
+                assert!(!drive.system && pool.spec.drives.contains(&drive.id));
+                assert!(drives.contains(&machine.disk(&drive.path)) && drive.holders.is_empty());
+            }
         }
         Step::ForgetImage(_) => assert!(machine.library.is_some() || machine.is_complete()),
         Step::RemoveGroup { group, partial, .. } => {
@@ -151,9 +164,9 @@ prop_compose! {
 prop_compose! {
     fn a_drive(name: &'static str)(content in prop::sample::select(vec![json!("blank"), json!("lvm"), json!({"data": "x"})]),
         system in prop::bool::weighted(0.1), problem in prop::option::weighted(0.1, Just("broken")), is_busy in prop::bool::weighted(0.1),
-        mute in prop::bool::weighted(0.1)) -> Value {
+        mute in prop::bool::weighted(0.1), sequence in prop::sample::select(vec![1, model::HOPELESS])) -> Value {
         let holders = if is_busy { vec!["md0"] } else { Vec::new() };
-        json!({"id": name, "name": name, "path": format!("/dev/{name}"), "sequence": name.len(), "model": "", "serial": "", "bus": "", "size": Bytes::gib(100),
+        json!({"id": name, "name": name, "path": format!("/dev/{name}"), "sequence": sequence, "model": "", "serial": "", "bus": "", "size": Bytes::gib(100),
             "media": "ssd", "system": system, "content": content, "holders": holders, "problem": problem, "mute": mute})
     }
 }
@@ -176,7 +189,8 @@ prop_compose! {
     fn a_world()(mut pools in (a_pool(1), a_pool(2)), volumes in (a_volume(1), a_volume(2), a_volume(3)),
         images in (an_image(1), an_image(2)), drives in (a_drive("a"), a_drive("b"), a_drive("c")),
         groups in (a_group(1, "b"), a_group(2, "c")), cancel in any::<bool>(), mounted in any::<bool>(),
-        settled in any::<bool>(),
+        settled in any::<bool>(), damaged in prop::sample::subsequence(vec!["/dev/a", "/dev/b", "/dev/c"], 0..=2),
+        flawed in prop::sample::subsequence(vec!["/dev/b", "/dev/c"], 0..=2),
         fill in prop::option::of(prop::sample::select(vec![json!({"state": "running", "checking": false}),
             json!({"state": "done", "content": null}), json!({"state": "failed", "message": "no"})]))) -> (Desired, Observed) {
         let is_ready = |pool: &Value| pool["phase"]["phase"] == "ready";
@@ -198,7 +212,10 @@ prop_compose! {
         }
         let desired = json!({"pools": [pools.0, pools.1], "volumes": [volumes.0, volumes.1, volumes.2],
             "images": [images.0, images.1], "jobs": {uuid(11).to_string(): job, uuid(101).to_string(): job}});
-        let observed = json!({"settled": settled, "drives": [drives.0, drives.1, drives.2], "groups": groups, "library": library, "fills": fills});
+        let in_group = |path: &&str| groups.iter().any(|group| group["devices"][0] == **path);
+        let damaged: Vec<&str> = damaged.into_iter().filter(|path| !in_group(path)).collect();
+        let observed = json!({"settled": settled, "drives": [drives.0, drives.1, drives.2], "groups": groups, "library": library,
+            "fills": fills, "damaged": damaged, "flawed": flawed});
         (serde_json::from_value(desired).unwrap(), serde_json::from_value(observed).unwrap())
     }
 }
