@@ -245,11 +245,11 @@ fn phase(phase: VmPhase) -> &'static str {
 type OfLoad = fn(&VmSample) -> f64;
 
 fn vms(shared: &Shared, text: &mut Exposition) -> Answer<()> {
-    let seen = shared.app.seen.vm.borrow().vms.clone();
+    let seen = shared.app.seen.vm.borrow().clone();
     let (mut phases, mut loads) = (Vec::new(), Vec::new());
     for record in shared.app.store.list::<VmRecord>()? {
         let name = record.spec.name.to_string();
-        let status = seen.get(&record.id).cloned().unwrap_or_default();
+        let status = seen.of(&record, shared.app.boot);
         let labels = vec![
             ("vm", name.clone()),
             ("phase", phase(status.phase).to_owned()),

@@ -66,10 +66,9 @@ fn status(shared: &Shared, record: &NodeRecord) -> Answer<NodeStatus> {
     let vms = shared.app.store.list::<VmRecord>()?;
     let seen = shared.app.seen.vm.borrow();
     for vm in &vms {
-        let phase = seen.vms.get(&vm.id).map(|status| status.phase);
         if matches!(
-            phase,
-            Some(VmPhase::Running | VmPhase::Paused | VmPhase::Starting | VmPhase::Stopping)
+            seen.of(vm, shared.app.boot).phase,
+            VmPhase::Running | VmPhase::Paused | VmPhase::Starting | VmPhase::Stopping
         ) {
             memory_vms += vm.spec.memory.0;
             vcpus += u32::from(vm.spec.cpus);

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use actix_web::{HttpRequest, delete, get, post, put, web};
 use ashlar_api::job::Kind;
 use ashlar_api::metrics::{Series, VmSample};
-use ashlar_api::vm::{Mac, Vm, VmAction, VmDisk, VmPhase, VmSpec};
+use ashlar_api::vm::{Mac, Vm, VmAction, VmDisk, VmSpec};
 use ashlar_api::volume::VolumeSpec;
 use ashlar_api::{JobId, Page, Timestamp, VmId, VolumeId, endpoint};
 use serde::Deserialize;
@@ -21,18 +21,13 @@ use super::error::{Answer, Failure};
 use super::request::{Body, ChangeQuery, Id, IfMatch, ListQuery, NoQuery};
 use super::{Shared, auth, reply, volume};
 use crate::state::command::{Command, NewJob};
-use crate::state::schema::{Power, VmRecord, VolumeRecord, Want, made_name};
+use crate::state::schema::{Power, VmRecord, VolumeRecord, made_name};
 
 /// Volumes to be made with a machine, with their jobs.
 type NewVolumes = Vec<(VolumeRecord, NewJob)>;
 
 fn view(shared: &Shared, mut record: VmRecord) -> Vm {
-    let seen = shared.app.seen.vm.borrow().vms.get(&record.id).cloned();
-    let mut status = seen.unwrap_or_default();
-    status.wanted = matches!(record.wanted(shared.app.boot), Want::On | Want::Paused);
-    if record.deleting {
-        status.phase = VmPhase::Deleting;
-    }
+    let status = shared.app.seen.vm.borrow().of(&record, shared.app.boot);
     if let Some(cloud_init) = &mut record.spec.cloud_init {
         cloud_init.password = None;
     }

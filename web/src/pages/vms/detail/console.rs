@@ -86,18 +86,26 @@ fn Stage(vm: Memo<Vm>, tag: &'static str, what: &'static str, line: Line) -> imp
         endpoint::VMS,
         vm.with_untracked(|vm| vm.id)
     ));
+    let phase = Memo::new(move |_| vm.with(|vm| vm.status.phase));
     let runs = Memo::new(move |_| {
-        vm.with(|vm| {
-            matches!(
-                vm.status.phase,
-                VmPhase::Running | VmPhase::Paused | VmPhase::Stopping
-            )
-        })
+        matches!(
+            phase.get(),
+            VmPhase::Running | VmPhase::Paused | VmPhase::Stopping
+        )
     });
-    // The element exists while the machine runs; it closes its connection when it goes.
+    // A supervisor that has just been started tells of a machine that runs as one that starts: what is on the page stays.
+    let there = Memo::new(move |_| runs.get() || phase.get() == VmPhase::Starting);
+    // The element exists while the machine may run; it closes its connection when it goes.
     Effect::new(move |_| {
         if runs.get() {
             line.tries.set_value(0);
+            if line.state.get_untracked() == State::Lost {
+                line.again();
+            }
+        }
+    });
+    Effect::new(move |_| {
+        if there.get() {
             line.state.set(State::Connecting);
         }
     });
@@ -120,7 +128,7 @@ fn Stage(vm: Memo<Vm>, tag: &'static str, what: &'static str, line: Line) -> imp
                     .min(LONGEST_WAIT_MS);
                 gloo_timers::callback::Timeout::new(wait, move || {
                     let still = line.state.try_get_untracked() == Some(State::Lost)
-                        && runs.try_get_untracked() == Some(true);
+                        && there.try_get_untracked() == Some(true);
                     if still {
                         line.again();
                     }
@@ -145,7 +153,7 @@ fn Stage(vm: Memo<Vm>, tag: &'static str, what: &'static str, line: Line) -> imp
         line.element.set_value(Some(element.clone()));
     });
     let element = move || {
-        runs.get().then(|| {
+        there.get().then(|| {
             leptos::html::custom(tag)
                 .attr("url", url.clone())
                 .attr("try", move || line.attempt.get().to_string())
@@ -154,7 +162,7 @@ fn Stage(vm: Memo<Vm>, tag: &'static str, what: &'static str, line: Line) -> imp
         })
     };
     let over = move || {
-        if !runs.get() {
+        if !there.get() {
             return view! {
                 <div class="console-over">
                     <b>"The machine does not run"</b>
