@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::hardware::Hardware;
 use super::partition::{self, Choice};
-use super::{clock, crash, fault, identity, kernel, log, modules, mounts, shell};
+use super::{clock, crash, fault, identity, kernel, log, mounts, shell};
 use crate::sys::cgroup::{Cgroup, CgroupError, Limits};
 use crate::sys::fs::FsError;
 
@@ -69,7 +69,6 @@ pub fn boot() -> Option<Hardware> {
         "ready for the supervisor after {} ms",
         began.elapsed().as_millis()
     ));
-    modules::load_network();
     shell::start();
     boot.hardware
 }
@@ -129,6 +128,9 @@ fn state(boot: &mut Boot) -> Result<(), BootError> {
         };
         decided.then_some(choice)
     });
+    if matches!(choice, Some(Choice::Sure(_))) {
+        hardware.hold();
+    }
     partition::mount(&choice.unwrap_or(Choice::Missing))
         .iter()
         .for_each(fault::report);

@@ -63,17 +63,38 @@ impl Hardware {
     ) -> Option<T> {
         let started = Instant::now();
         loop {
-            self.take_in(|_| {});
+            self.hear(|_| {});
             if let Some(found) = look(self) {
                 return Some(found);
             }
+            // Only now: what is found may be all that is wanted of the drivers for a while.
+            self.go_on();
             let left = limit.checked_sub(started.elapsed())?;
             self.sleep(left.min(NAP));
         }
     }
 
-    /// Takes in what the kernel told, and shows it to `hear`.
-    pub fn take_in(&mut self, mut hear: impl FnMut(&Notice)) {
+    /// Holds back the drivers that nobody waits for, until [`Hardware::release`], for some seconds at most.
+    pub fn hold(&mut self) {
+        if let Some(loader) = &mut self.loader {
+            loader.hold(Instant::now());
+        }
+    }
+
+    /// Goes on with the drivers that were held back.
+    pub fn release(&mut self) {
+        if let Some(loader) = &mut self.loader {
+            loader.release();
+        }
+    }
+
+    /// Takes in what the kernel told, shows it to `hear`, and goes on.
+    pub fn take_in(&mut self, hear: impl FnMut(&Notice)) {
+        self.hear(hear);
+        self.go_on();
+    }
+
+    fn hear(&mut self, mut hear: impl FnMut(&Notice)) {
         while let Some(Ok(Some(notice))) = self.events.as_mut().map(UeventSocket::try_next) {
             if let Some(loader) = &mut self.loader {
                 match &notice {
@@ -83,8 +104,11 @@ impl Hardware {
             }
             hear(&notice);
         }
+    }
+
+    fn go_on(&mut self) {
         if let Some(loader) = &mut self.loader {
-            loader.pump();
+            loader.pump(Instant::now());
         }
         if !self.announced && udev::listens() {
             self.announced = true;

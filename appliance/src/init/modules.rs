@@ -1,12 +1,15 @@
 //! Kernel modules: drivers for what is in the machine, loaded by the names the devices give themselves.
 //!
 //! ```text
-//!   /sys/bus/*/devices/*/modalias ─┐                        drives and NICs first
+//!   /sys/bus/*/devices/*/modalias ─┐
 //!   events of devices that appear ─┴─► names not tried yet ─► one modprobe at a time ─► new devices ─► …
+//!                                      first what the state and the console's address need, then the rest
 //! ```
 //!
-//! The state and the console's address wait for drives and NICs, so their drivers come first; all others are loaded at
-//! low priority, beside the supervisor that starts meanwhile.
+//! The state and the console's address wait for a drive and a NIC, so their drivers come first, with what the network
+//! needs, then other drives, then all else. Once the state is found, the others are held back until the console is
+//! up, with a bound: loading a module stops all processors many times (each place that a static call patches is patched
+//! by itself), which no priority can lessen.
 //!
 //! Invariant: a name is tried once, and one `modprobe` runs at a time, in the background: a driver makes new devices
 //! appear (a controller its disks), whose names come as events while it loads. Waiting is the caller's choice.
@@ -17,20 +20,20 @@
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::log;
 use crate::sys::child::{Child, Launch};
 use crate::sys::sysfs;
 use crate::sys::uevent::Uevent;
 
-/// Wanted first, whether or not a device asks: the state partition's file system, so that mounting does not wait for
-/// it, drivers of disks behind controllers, and the firmware's variables, which name the disk we were started from.
-const FIRST: [&str; 6] = [
+/// Wanted first, whether or not a device asks: the firmware's variables, which name the disk we were started from, and
+/// the state partition's file system, so that mounting does not wait for it.
+const FIRST: [&str; 5] = [
     "virtio_pci",
-    "virtio_blk",
-    "sd_mod",
-    "ext4",
     "efivarfs",
+    "virtio_blk",
+    "ext4",
     "efi_pstore",
 ];
 
@@ -65,62 +68,92 @@ const MODPROBE: &str = "/usr/sbin/modprobe";
 const LOG: &str = "/run/ashlar/log/modprobe.log";
 /// How much the loading of what nobody waits for yet stands back (setpriority(2)).
 const BACK: i32 = 10;
+/// How long the drivers that nobody waits for may be held back.
+const HELD: Duration = Duration::from_secs(8);
 /// A guard against names that are made up as fast as we try them.
 const MOST_NAMES: usize = 4096;
+
+/// In which order names are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Behind the state or the console's address.
+    First,
+    /// Behind other drives, and the state when it is none of the first.
+    Drives,
+    /// All else.
+    Rest,
+}
+
+const TURNS: [Turn; 3] = [Turn::First, Turn::Drives, Turn::Rest];
 
 /// Loads modules in the background.
 #[derive(Debug)]
 pub struct Loader {
     tried: BTreeSet<String>,
-    first: Vec<String>,
-    rest: Vec<String>,
+    /// The names that wait, by [`Turn`].
+    waiting: [Vec<String>; TURNS.len()],
     running: Option<Child>,
+    /// Until when drives and the rest are held back.
+    held: Option<Instant>,
 }
 
 impl Loader {
     /// Begins with what is in the machine now.
     pub fn start() -> Loader {
         let mut loader = Loader::empty();
-        loader.first.extend(FIRST.map(str::to_owned));
-        for name in ALWAYS {
-            loader.want(name);
+        for name in FIRST {
+            loader.want(name, Turn::First);
         }
-        for alias in aliases(Path::new("/sys")) {
-            loader.want(&alias);
+        loader.look_again();
+        for name in NETWORK {
+            loader.want(name, Turn::First);
+        }
+        for name in ALWAYS {
+            loader.want(name, Turn::Rest);
         }
         // It takes seconds on a slow machine, and machines start last.
-        virtualisation()
-            .into_iter()
-            .for_each(|name| loader.want(name));
-        loader.pump();
+        if let Some(name) = virtualisation() {
+            loader.want(name, Turn::Rest);
+        }
+        loader.pump(Instant::now());
         loader
     }
 
     fn empty() -> Loader {
         Loader {
             tried: BTreeSet::new(),
-            first: Vec::new(),
-            rest: Vec::new(),
+            waiting: Default::default(),
             running: None,
+            held: None,
         }
     }
 
     /// Takes note of a device that appeared.
     pub fn hear(&mut self, event: &Uevent) {
         if let Some(alias) = event.get("MODALIAS").filter(|_| event.action == "add") {
-            self.want(alias);
+            self.want(alias, turn(alias));
         }
     }
 
     /// Looks at all devices again, after events were lost.
     pub fn look_again(&mut self) {
         for alias in aliases(Path::new("/sys")) {
-            self.want(&alias);
+            self.want(&alias, turn(&alias));
         }
     }
 
+    /// Holds back what nobody waits for: the state is found.
+    pub fn hold(&mut self, now: Instant) {
+        self.held = Some(now + HELD);
+    }
+
+    /// Goes on with what was held back.
+    pub fn release(&mut self) {
+        self.held = None;
+    }
+
     /// Goes on with the next names when the last are through.
-    pub fn pump(&mut self) {
+    pub fn pump(&mut self, now: Instant) {
         if self
             .running
             .as_ref()
@@ -130,21 +163,28 @@ impl Loader {
         }
         if let Some(child) = self.running.take() {
             // Reaps it. Names without a module are no failure, so its result says nothing.
-            let _ = child.pidfd.wait_blocking(std::time::Duration::ZERO);
+            let _ = child.pidfd.wait_blocking(Duration::ZERO);
         }
-        let (names, back) = match self.first.is_empty() {
-            false => (std::mem::take(&mut self.first), 0),
-            true => (std::mem::take(&mut self.rest), BACK),
-        };
-        if !names.is_empty() {
+        if let Some((turn, names)) = self.next(now) {
             log::info(format_args!("loading modules for {} names", names.len()));
-            self.running = modprobe(&names, back);
+            let nice = if turn == Turn::Rest { BACK } else { 0 };
+            self.running = modprobe(&names, nice);
         }
+    }
+
+    /// The names whose turn it is.
+    fn next(&mut self, now: Instant) -> Option<(Turn, Vec<String>)> {
+        self.held = self.held.filter(|end| now < *end);
+        let held = self.held.is_some();
+        let mut turns = TURNS.into_iter().zip(&mut self.waiting);
+        let may = |turn: Turn| !held || turn == Turn::First;
+        let (turn, names) = turns.find(|(turn, names)| may(*turn) && !names.is_empty())?;
+        Some((turn, std::mem::take(names)))
     }
 
     /// Whether something is being loaded or waits for it.
     pub fn is_busy(&self) -> bool {
-        self.running.is_some() || !self.first.is_empty() || !self.rest.is_empty()
+        self.running.is_some() || self.waiting.iter().any(|names| !names.is_empty())
     }
 
     /// Readable when the running modprobe ends.
@@ -152,20 +192,11 @@ impl Loader {
         self.running.as_ref().map(|child| child.pidfd.as_fd())
     }
 
-    fn want(&mut self, name: &str) {
+    fn want(&mut self, name: &str, turn: Turn) {
         if self.tried.len() < MOST_NAMES && self.tried.insert(name.to_owned()) {
-            let queue = match is_drive_or_nic(name) {
-                true => &mut self.first,
-                false => &mut self.rest,
-            };
-            queue.push(name.to_owned());
+            self.waiting[turn as usize].push(name.to_owned());
         }
     }
-}
-
-/// Loads what the network needs, while the supervisor starts. Whoever reaps takes the child.
-pub fn load_network() {
-    modprobe(&NETWORK.map(str::to_owned), 0);
 }
 
 /// Loads what will be used soon, while the machine does something else. Whoever reaps takes the child.
@@ -188,13 +219,18 @@ fn modprobe(names: &[String], nice: i32) -> Option<Child> {
     }
 }
 
-/// Whether a device is behind the state or the console's address: its driver is loaded before the others. The classes
-/// of PCI (01 mass storage, 02 network) and the kinds of virtio (1 network, 2 block, 8 SCSI) are those of their
-/// specifications.
-fn is_drive_or_nic(alias: &str) -> bool {
-    let virtio = ["virtio:d00000001", "virtio:d00000002", "virtio:d00000008"];
-    virtio.iter().any(|kind| alias.starts_with(kind))
-        || (alias.starts_with("pci:") && (alias.contains("bc01sc") || alias.contains("bc02sc")))
+/// When a device's driver is loaded. The classes of PCI (01 mass storage, of which 08 is NVMe; 02 network), the kinds of
+/// virtio (1 network, 2 block, 8 SCSI) and the types of SCSI (00 and 0e disks) are those of their specifications.
+fn turn(alias: &str) -> Turn {
+    let starts = |begins: &[&str]| begins.iter().any(|begin| alias.starts_with(begin));
+    let pci = |class: &str| alias.starts_with("pci:") && alias.contains(class);
+    if starts(&["virtio:d00000001", "virtio:d00000002"]) || pci("bc02sc") || pci("bc01sc08") {
+        Turn::First
+    } else if starts(&["virtio:d00000008", "scsi:t-0x00", "scsi:t-0x0e"]) || pci("bc01sc") {
+        Turn::Drives
+    } else {
+        Turn::Rest
+    }
 }
 
 /// The hypervisor module of this processor.
@@ -235,21 +271,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drives_and_nics_go_first() {
-        for alias in [
-            "virtio:d00000001v00001AF4",
-            "pci:v00008086d0000100Esv00008086sd0000100Ebc02sc00i00",
-            "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01",
+    fn what_is_waited_for_goes_first() {
+        for (alias, expected) in [
+            ("virtio:d00000001v00001AF4", Turn::First),
+            ("virtio:d00000002v00001AF4", Turn::First),
+            (
+                "pci:v00008086d0000100Esv00008086sd0000100Ebc02sc00i00",
+                Turn::First,
+            ),
+            (
+                "pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02",
+                Turn::First,
+            ),
+            (
+                "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01",
+                Turn::Drives,
+            ),
+            ("scsi:t-0x00", Turn::Drives),
+            ("virtio:d00000004v00001AF4", Turn::Rest),
+            (
+                "pci:v00001234d00001111sv00001AF4sd00001100bc03sc00i00",
+                Turn::Rest,
+            ),
+            ("acpi:PNP0303:", Turn::Rest),
         ] {
-            assert!(is_drive_or_nic(alias), "{alias}");
+            assert_eq!(turn(alias), expected, "{alias}");
         }
-        for alias in [
-            "virtio:d00000004v00001AF4",
-            "pci:v00001234d00001111sv00001AF4sd00001100bc03sc00i00",
-            "acpi:PNP0303:",
-        ] {
-            assert!(!is_drive_or_nic(alias), "{alias}");
+    }
+
+    #[test]
+    fn holds_back_what_nobody_waits_for() {
+        let (mut loader, now) = (Loader::empty(), Instant::now());
+        for (name, turn) in TURNS.iter().map(|turn| (format!("{turn:?}"), *turn)) {
+            loader.want(&name, turn);
         }
+        loader.hold(now);
+        let mut next = |now| Some(loader.next(now)?.0);
+        assert_eq!(next(now), Some(Turn::First));
+        assert_eq!(next(now), None);
+        // In the end they are loaded though nobody asked.
+        assert_eq!(next(now + HELD), Some(Turn::Drives));
+        loader.hold(now);
+        assert!(loader.is_busy() && loader.next(now).is_none());
+        loader.release();
+        assert_eq!(loader.next(now).map(|(turn, _)| turn), Some(Turn::Rest));
+        assert!(!loader.is_busy());
     }
 
     #[test]
@@ -306,7 +372,7 @@ mod tests {
         assert!(!loader.is_busy());
         loader.hear(&event("add"));
         loader.hear(&event("add"));
-        assert_eq!(loader.rest, ["virtio:d2"]);
+        assert_eq!(loader.waiting[Turn::Rest as usize], ["virtio:d2"]);
         assert!(loader.is_busy());
     }
 }

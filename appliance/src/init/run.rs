@@ -235,6 +235,12 @@ impl Main {
                     self.supervised.beat(pid);
                     DONE.to_owned()
                 }
+                Request::Served => {
+                    if let Some(hardware) = &mut self.hardware {
+                        hardware.release();
+                    }
+                    DONE.to_owned()
+                }
                 Request::Status => self.status(),
             });
             self.control = Some(control);

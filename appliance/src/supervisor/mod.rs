@@ -207,6 +207,7 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     let mut seen = parts.seen.clone();
     let mut revision = store.watch();
     let mut faults = health.watch_faults();
+    let mut served = false;
     let ends = loop {
         // Marked as seen before they are read: what changes while they are read wakes the loop again.
         seen.network.mark_unchanged();
@@ -215,6 +216,10 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
         revision.mark_unchanged();
         faults.mark_unchanged();
         let now = view.gather(&seen);
+        if !served && !now.urls.is_empty() {
+            served = true;
+            tokio::spawn(ask(Request::Served));
+        }
         // A screen draws whenever it is told.
         facts.send_if_modified(|told| {
             let changed = *told != now;

@@ -4,6 +4,7 @@
 //!   poweroff | reboot   ─►  ok
 //!   restart-supervisor  ─►  ok          (the one who asks may be the one who is killed)
 //!   alive               ─►  ok          (the supervisor, again and again: one that says nothing for minutes is killed)
+//!   served              ─►  ok          (the console is up: drivers that nobody waited for may follow)
 //!   status              ─►  {"restarts":0,"last_end":null,"watchdog":true,"ending":null}
 //!   anything else       ─►  unknown request: …
 //! ```
@@ -40,16 +41,19 @@ pub enum Request {
     RestartSupervisor,
     /// Note that the supervisor, if it is the one who asks, does what it shall.
     Alive,
+    /// Note that the console is up, and go on with what was put off for it.
+    Served,
     /// Tell how things are.
     Status,
 }
 
 impl Request {
-    const ALL: [Request; 5] = [
+    const ALL: [Request; 6] = [
         Request::PowerOff,
         Request::Reboot,
         Request::RestartSupervisor,
         Request::Alive,
+        Request::Served,
         Request::Status,
     ];
 
@@ -60,6 +64,7 @@ impl Request {
             Request::Reboot => "reboot",
             Request::RestartSupervisor => "restart-supervisor",
             Request::Alive => "alive",
+            Request::Served => "served",
             Request::Status => "status",
         }
     }
