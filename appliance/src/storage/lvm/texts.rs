@@ -17,6 +17,7 @@
 //! of long ago. So it must have the checksum that the head asks for, if the head
 //! leads to it; else its copies must be equal, and its form that of a whole one.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use ashlar_api::PoolId;
@@ -312,7 +313,8 @@ impl Member<'_> {
     }
 }
 
-/// Reads a text; nothing when it is not whole: each section is closed, and what LVM writes last is there.
+/// Reads a text; nothing when it is not whole: each section is closed, nothing is said twice, and what LVM writes last is
+/// there.
 fn describe(body: &str) -> Option<Described<'_>> {
     let (name, rest) = body.split_once(" {\n")?;
     let mut described = Described {
@@ -322,17 +324,24 @@ fn describe(body: &str) -> Option<Described<'_>> {
         members: Vec::new(),
     };
     let mut sections = vec![name];
+    let mut said = BTreeSet::new();
     let mut lines = rest.lines();
     while !sections.is_empty() {
         let line = lines.next()?;
         if let Some(section) = line.strip_suffix(" {") {
             sections.push(section);
+            if !said.insert(sections.clone()) {
+                return None;
+            }
         } else if line == "}" {
             sections.pop();
         }
         let Some((key, value)) = line.split_once(" = ") else {
             continue;
         };
+        if !said.insert([sections.as_slice(), &[key]].concat()) {
+            return None;
+        }
         match (sections.as_slice(), key) {
             ([_], "seqno") => described.seqno = value.parse().ok(),
             ([_], "tags") => described.tags = words(value),
@@ -512,6 +521,11 @@ mod tests {
                 describe(&(lines[..cut].join("\n") + "\n\n")).is_none(),
                 "{cut}"
             );
+        }
+        // A part is of an older text.
+        for at in [5, 20, 60] {
+            let twice: Vec<&str> = [&lines[..=at], &lines[at - 4..]].concat();
+            assert!(describe(&(twice.join("\n") + "\n\n")).is_none(), "{at}");
         }
         let close = lines.iter().position(|line| *line == "}").unwrap();
         let without: Vec<&str> = [&lines[..close], &lines[close + 1..]].concat();
