@@ -1,6 +1,7 @@
 //! Disks as a test wants them, made and changed while no machine uses them: by tools that work on files, without root.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -179,4 +180,68 @@ impl State {
         std::fs::remove_file(&self.raw)
             .with_context(|| format!("cannot remove {}", self.raw.display()))
     }
+}
+
+/// What is lost of the metadata that LVM keeps on a drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The newest text, in all copies, as when the power goes while it is in the cache of the drive.
+    Newest,
+    /// All texts.
+    All,
+}
+
+/// Takes LVM's metadata, or the newest of it, from the first data disk of a machine that is off. What leads to it stays.
+pub fn lose_metadata(machine: &Machine, loss: Loss) -> Result<()> {
+    ensure!(!machine.running(), "the machine still runs");
+    let disk = machine.folder().join("data0.qcow2");
+    let raw = machine.folder().join("data0.raw");
+    Tool::new("qemu-img")
+        .args(["convert", "-f", "qcow2", "-O", "raw"])
+        .args([&disk, &raw])
+        .output()?;
+    let file = OpenOptions::new().read(true).write(true).open(&raw)?;
+    let heads = heads(&file)?;
+    ensure!(heads.len() == 2, "there are {} metadata areas", heads.len());
+    for (start, size) in heads {
+        let (offset, length) = match loss {
+            // The text that the head leads to.
+            Loss::Newest => (number(&file, start + 40)?, number(&file, start + 48)?),
+            Loss::All => (SECTOR, size - SECTOR),
+        };
+        ensure!(length > 0 && offset + length <= size, "{offset} {length}");
+        let nothing = vec![0; usize::try_from(length)?];
+        file.write_all_at(&nothing, start + offset)?;
+    }
+    Tool::new("qemu-img")
+        .args(["convert", "-f", "raw", "-O", "qcow2"])
+        .args([&raw, &disk])
+        .output()?;
+    std::fs::remove_file(&raw).with_context(|| format!("cannot remove {}", raw.display()))
+}
+
+/// Where the metadata areas of a physical volume begin, and how large they are: the second list in its label.
+fn heads(file: &File) -> Result<Vec<(u64, u64)>> {
+    let mut mark = [0; 8];
+    file.read_exact_at(&mut mark, SECTOR)?;
+    ensure!(&mark == b"LABELONE", "it bears no label of LVM");
+    // Behind the label: 32 bytes of identity, 8 of size, then pairs of offset and size, two lists ended by zeros.
+    let mut at = SECTOR + 32 + 40;
+    while number(file, at)? != 0 {
+        at += 16;
+    }
+    let mut heads = Vec::new();
+    loop {
+        at += 16;
+        match number(file, at)? {
+            0 => return Ok(heads),
+            start => heads.push((start, number(file, at + 8)?)),
+        }
+    }
+}
+
+fn number(file: &File, at: u64) -> Result<u64> {
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(u64::from_le_bytes(bytes))
 }

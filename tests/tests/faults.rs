@@ -5,6 +5,7 @@
 //!   bare       no data disk, no network card, no DHCP, wrong clock, 1 GiB
 //!   strange    a foreign partition table, a second disk with our labels, no KVM
 //!   state      full; then unreadable, and set aside on the serial screen
+//!   metadata   LVM's, of a pool: the newest version lost, which the node mends; then all of it
 //! ```
 
 use std::time::Duration;
@@ -18,9 +19,10 @@ use ashlar_api::pool::{Drive, DriveUsage, Pool};
 use ashlar_api::site::HealthState;
 use ashlar_api::user::User;
 use ashlar_api::vm::{Vm, VmPhase};
+use ashlar_api::volume::{Volume, VolumePhase};
 use ashlar_image::qemu::{DataDisk, Nic, RunOptions};
 use ashlar_tests::api::Api;
-use ashlar_tests::disk::{self, State};
+use ashlar_tests::disk::{self, Loss, State};
 use ashlar_tests::{Node, node, options, vm, wait};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -31,6 +33,8 @@ const GIB: u64 = 1 << 30;
 const NO_KVM: &str = "qemu64,-svm";
 /// Orderly ends wait for guests and flush; emulated ones slowly.
 const OFF: Duration = Duration::from_secs(240);
+/// How long a command may take in the node.
+const COMMAND: Duration = Duration::from_secs(120);
 /// One machine at a time: the hosts of these tests have two processors.
 static TURN: Mutex<()> = Mutex::const_new(());
 
@@ -321,6 +325,85 @@ async fn room_again(node: &mut Node) -> Result<()> {
         .post::<User>("/api/v1/users", &user("late"))
         .await
         .map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_whose_metadata_is_lost_comes_back() -> Result<()> {
+    let _turn = TURN.lock().await;
+    let mut node = Node::boot(RunOptions {
+        shell: true,
+        ..options("faults-metadata")
+    })
+    .await?;
+    node.claim().await?;
+    let pool = node.pool("main").await?;
+    let kept = volume(node.api(), &pool, "kept").await?;
+    let device = format!("$(echo /dev/ashlar-*/vol-{kept})");
+    let sum = format!("dd if={device} bs=1M count=8 iflag=direct 2>/dev/null | md5sum");
+    let write = format!("dd if=/dev/urandom of={device} bs=1M count=8 oflag=direct 2>/dev/null");
+    let said = node
+        .machine()
+        .shell()?
+        .run(&format!("{write} && {sum}"), COMMAND)?;
+    // The last version of the metadata is from the end of this.
+    volume(node.api(), &pool, "last").await?;
+
+    node.pull_power()?;
+    disk::lose_metadata(node.machine(), Loss::Newest)?;
+    node.plug_power()?;
+    node.answers().await?;
+    restored(&mut node, &pool).await.context("restored")?;
+    volume(node.api(), &pool, "next").await.context("usable")?;
+    let now = node.machine().shell()?.run(&sum, COMMAND)?;
+    ensure!(now == said, "the volume held {said}, and holds {now}");
+
+    node.machine().stop(OFF)?;
+    disk::lose_metadata(node.machine(), Loss::All)?;
+    node.plug_power()?;
+    node.answers().await?;
+    let words = ["vdb", "no complete copy", "What to do: Restart the node"];
+    node.tells("The storage pool main can not be read", &words)
+        .await?;
+    node.api_mut().sign_in().await?;
+    gone(node.api(), "pool-restored").await?;
+    // It may yet be mended by a person: nothing else gets the drive.
+    let drive = drive(node.api(), "data0").await?;
+    ensure!(matches!(drive.usage, DriveUsage::Pool { .. }), "{drive:?}");
+    Ok(())
+}
+
+/// The pool is there without anybody's doing, and it is told what was done.
+async fn restored(node: &mut Node, pool: &str) -> Result<()> {
+    node.api_mut().sign_in().await?;
+    node.pool_is_ready(pool).await?;
+    fault(
+        node.api(),
+        "pool-restored",
+        "made, changed or removed just before",
+    )
+    .await?;
+    gone(node.api(), "pool-damaged").await?;
+    gone(node.api(), "volume-without-pool").await?;
+    let events: Page<Event> = node.api().get("/api/v1/history?name=restored").await?;
+    let told = |event: &&Event| event.message.contains("metadata of the storage pool main");
+    ensure!(events.items.iter().any(|event| told(&event)), "{events:?}");
+    Ok(())
+}
+
+/// Makes a volume and waits until it is ready; gives its id.
+async fn volume(api: &Api, pool: &str, name: &str) -> Result<String> {
+    let body = json!({ "name": name, "pool": pool, "size": 64 << 20 });
+    let made: Volume = api.post("/api/v1/volumes", &body).await?;
+    let path = format!("/api/v1/volumes/{}", made.id);
+    wait::until(&format!("the volume {name}"), node::BOOT, || async {
+        let volume: Volume = api.get(&path).await?;
+        let status = volume.status;
+        let is_ready = status.phase == VolumePhase::Ready && status.condition.ready;
+        ensure!(is_ready, "{status:?}");
+        Ok(Some(()))
+    })
+    .await?;
+    Ok(made.id.to_string())
 }
 
 fn user(name: &str) -> Value {
