@@ -35,7 +35,7 @@ use super::calm::Prompt;
 use super::error::{Answer, Failure};
 use super::request::{Id, NoQuery};
 use crate::state::schema::VmRecord;
-use crate::vm::SerialSession;
+use crate::vm::{MISSED, SerialSession};
 
 /// The protocol that noVNC asks for: RFB as it is.
 const BINARY: &str = "binary";
@@ -55,8 +55,6 @@ const OPENING: Duration = Duration::from_secs(10);
 const CONSOLES: usize = 64;
 /// Pictures drawn at once.
 const PICTURES: usize = 2;
-/// What is shown in place of output that a slow client missed.
-const MISSED: &[u8] = b"\r\n[output was left out here]\r\n";
 
 /// How many consoles there may be.
 #[derive(Clone, Debug)]

@@ -51,7 +51,7 @@ mod wanted;
 pub use self::console::{ConsoleError, Consoles, end_all};
 pub use self::domain::VmDomain;
 pub use self::place::Place;
-pub use self::serial::SerialSession;
+pub use self::serial::{MISSED, SerialSession};
 pub use self::status::Status;
 
 use crate::reconcile::{Retry, Retryable};

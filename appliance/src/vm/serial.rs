@@ -1,15 +1,16 @@
 //! The serial line of a machine, for any number of viewers.
 //!
 //! ```text
-//!  guest ── QEMU ──► serial.log       on tmpfs, always; the oldest part is cut out of it
-//!             │
-//!             └────► serial.sock ──► the hub, while somebody looks ──► viewer, viewer …
-//!                                ◄── what they type, in the order it comes
+//!  guest ── QEMU ──► serial.log ───► the hub, while somebody looks ──► viewer, viewer …
+//!             │                        ▲    ◄── what they type, in the order it comes
+//!             └────► serial.sock ──────┘    only says that there is more
 //! ```
 //!
-//! QEMU itself keeps the history, so it is there whether or not anybody looked
-//! or a supervisor ran. The hub counts what it passes on; the history that a new
-//! viewer gets ends exactly where its stream begins.
+//! QEMU itself keeps the history, on tmpfs, so it is there whether or not
+//! anybody looked or a supervisor ran. What viewers get is read from there, too,
+//! and never from the socket: nobody can tell when QEMU took a connection, and
+//! what it wrote around that moment would be lost or come twice. So the history
+//! that a new viewer gets ends exactly where its stream begins.
 //!
 //! A guest can write as fast as it likes: the log is cut by punching a hole into
 //! its beginning (so positions stay what they are), a viewer that is too slow
@@ -40,8 +41,12 @@ const PIECES: usize = 64;
 const PIECE: usize = 16 << 10;
 /// A guest that does not take what was typed within this time does not get it.
 const TYPE_LIMIT: Duration = Duration::from_secs(5);
-/// After so much silence everything that was written is in the log.
+/// How often the log is looked at when the socket tells nothing: it does not until QEMU has taken the connection.
 const SILENCE: Duration = Duration::from_millis(100);
+/// QEMU writes to the socket first and to the log right after.
+const SOON: Duration = Duration::from_millis(5);
+/// What is shown in place of output that was missed.
+pub const MISSED: &[u8] = b"\r\n[output was left out here]\r\n";
 
 /// A viewer of a serial line.
 #[derive(Debug)]
@@ -103,7 +108,7 @@ impl Serial {
             }
         };
         drop(slot);
-        let history = self.history(at).await?;
+        let history = self.history(at)?;
         Ok(SerialSession {
             history,
             output,
@@ -112,18 +117,11 @@ impl Serial {
     }
 
     /// What was written up to a place in the log.
-    async fn history(&self, end: u64) -> io::Result<Vec<u8>> {
+    fn history(&self, end: u64) -> io::Result<Vec<u8>> {
         let file = match File::open(&self.log) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other?,
         };
-        // QEMU writes to the socket first and to the log right after.
-        for _ in 0..20 {
-            if file.metadata()?.len() >= end {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
         let begin = end.saturating_sub(HISTORY);
         let mut history = vec![0; usize::try_from(end - begin).unwrap_or(0)];
         let mut count = 0;
@@ -141,8 +139,6 @@ impl Serial {
 
     async fn open(&self) -> io::Result<(Hub, Joined)> {
         let stream = UnixStream::connect(&self.socket).await?;
-        // Until QEMU has taken the connection, what is written goes to the log only.
-        tokio::time::sleep(Duration::from_millis(20)).await;
         let (output, first) = broadcast::channel(PIECES);
         let (input, typed) = mpsc::channel(PIECES);
         let at = length(&self.log);
@@ -159,7 +155,7 @@ impl Serial {
             // which end together. Dropping one half way loses only what nobody
             // looks at any more.
             tokio::select! {
-                () = pass_on(from, &reader, &log) => {}
+                () = listen(from, &reader, &log) => {}
                 () = type_in(to, typed) => {}
             }
             reader.place().over = true;
@@ -178,34 +174,59 @@ impl Hub {
         let place = self.place();
         (!place.over).then(|| (self.output.subscribe(), place.at))
     }
+
+    /// Passes on what is new in the log; says how many bytes that were. With nobody to pass it on to, the hub is over.
+    fn pass_on(&self, log: &Path) -> io::Result<u64> {
+        let mut place = self.place();
+        let file = File::open(log)?;
+        let end = file.metadata()?.len();
+        let began = place.at.min(end);
+        // What was cut out can not be read any more.
+        place.at = began.max(end.saturating_sub(HISTORY));
+        if place.at > began {
+            place.over = self.output.send(Bytes::from_static(MISSED)).is_err();
+        }
+        while place.at < end && !place.over {
+            let left = usize::try_from(end - place.at).unwrap_or(PIECE);
+            let mut piece = vec![0; left.min(PIECE)];
+            let count = file.read_at(&mut piece, place.at)?;
+            if count == 0 {
+                break;
+            }
+            piece.truncate(count);
+            place.at += count as u64;
+            place.over = self.output.send(piece.into()).is_err();
+        }
+        Ok(place.at - began)
+    }
+
+    /// Ends it when nobody listens; says whether it is over.
+    fn is_over(&self) -> bool {
+        let mut place = self.place();
+        place.over |= self.output.receiver_count() == 0;
+        place.over
+    }
 }
 
-/// Reads the line until it ends or nobody looks any more.
-async fn pass_on(mut from: OwnedReadHalf, hub: &Hub, log: &Path) {
+/// Passes the line on until it ends or nobody looks any more.
+async fn listen(mut from: OwnedReadHalf, hub: &Hub, log: &Path) {
     let mut buffer = vec![0; PIECE];
-    let mut since_cut = 0;
+    let (mut since_cut, mut wait) = (0, SILENCE);
     loop {
-        match tokio::time::timeout(SILENCE, from.read(&mut buffer)).await {
-            Ok(Ok(0) | Err(_)) => return,
-            Ok(Ok(count)) => {
-                let piece = Bytes::copy_from_slice(buffer.get(..count).unwrap_or_default());
-                since_cut += count as u64;
-                let mut place = hub.place();
-                place.at += count as u64;
-                if hub.output.send(piece).is_err() {
-                    place.over = true;
-                    return;
-                }
-            }
-            Err(_) => {
-                let mut place = hub.place();
-                place.at = length(log);
-                if hub.output.receiver_count() == 0 {
-                    place.over = true;
-                    return;
-                }
+        let told = tokio::time::timeout(wait, from.read(&mut buffer)).await;
+        match hub.pass_on(log) {
+            Ok(count) => since_cut += count,
+            Err(error) => {
+                tracing::warn!("cannot read {}: {error}", log.display());
+                return;
             }
         }
+        wait = match told {
+            Ok(Ok(0) | Err(_)) => return,
+            Ok(Ok(_)) => SOON,
+            Err(_) if hub.is_over() => return,
+            Err(_) => SILENCE,
+        };
         if since_cut > MOST_LOG {
             since_cut = 0;
             cut(log);
@@ -325,6 +346,30 @@ mod tests {
             .unwrap();
         let again = serial.attach().await.unwrap();
         assert_eq!(again.history, b"before hello both ");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_written_while_the_line_is_opened_comes_once() {
+        for wait in [0, 10, 30] {
+            let line = Line::new();
+            line.log(b"before ");
+            let serial = Serial::new(line.directory.path());
+            let writer = std::thread::spawn(move || {
+                // QEMU takes the connection when it comes to it, and may have had something to write until then.
+                std::thread::sleep(Duration::from_millis(wait));
+                line.log(b"unheard ");
+                let (mut stream, _) = line.listener.accept().unwrap();
+                line.write(&mut stream, b"early ");
+                stream.write_all(b"late ").unwrap();
+                std::thread::sleep(Duration::from_millis(150));
+                line.log(b"late ");
+                (line, stream)
+            });
+            let mut viewer = serial.attach().await.unwrap();
+            let seen = until(&mut viewer, b"late ").await;
+            assert_eq!(seen, b"before unheard early late ");
+            drop(writer.join().unwrap());
+        }
     }
 
     #[tokio::test]
