@@ -42,9 +42,10 @@ missing() {
 }
 
 wanted="mmdebstrap squashfs-tools mtools dosfstools e2fsprogs binutils kmod xz-utils git make gcc g++ libc6-dev lld ca-certificates curl"
-# Tests of the network make namespaces, with real servers and guests in them. The API is tested by a Python program.
+# Tests of the network make namespaces, with real servers and guests in them. The API is tested by a Python program. A
+# guest starts from an ISO.
 [ "${1:-}" != test ] ||
-	wanted="$wanted chromium chromium-driver busybox-static dnsmasq-base nftables iproute2 iputils-ping python3-venv"
+	wanted="$wanted chromium chromium-driver busybox-static dnsmasq-base nftables iproute2 iputils-ping python3-venv xorriso"
 have node || wanted="$wanted nodejs"
 have npm || wanted="$wanted npm"
 lack=$(missing $wanted)

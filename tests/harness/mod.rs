@@ -13,13 +13,18 @@
 
 pub mod api;
 pub mod browser;
+pub mod cd;
 pub mod chance;
+pub mod console;
 pub mod disk;
 pub mod guest;
 pub mod node;
 pub mod picture;
+pub mod process;
 pub mod schemathesis;
+pub mod screen;
 pub mod serial;
+pub mod socket;
 pub mod vm;
 pub mod wait;
 pub mod walk;

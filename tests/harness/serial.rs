@@ -1,23 +1,17 @@
 //! A machine's serial line over the WebSocket of the API, as the console uses it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 use crate::api::Api;
+use crate::socket::{self, Socket};
 
 /// An open serial line.
 pub struct Serial {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: Socket,
     /// Everything that came so far.
     pub seen: String,
 }
@@ -25,29 +19,8 @@ pub struct Serial {
 impl Serial {
     /// Opens the serial line of a machine.
     pub async fn open(api: &Api, vm: &str) -> Result<Self> {
-        let address = format!(
-            "{}/api/v1/vms/{vm}/serial",
-            api.base().replacen("https", "wss", 1)
-        );
-        let mut request = address.into_client_request().context("not an address")?;
-        let headers = request.headers_mut();
-        headers.insert("Cookie", api.cookie().parse()?);
-        headers.insert("Origin", api.base().parse()?);
-        let tls = rustls::ClientConfig::builder()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anything))
-            .with_no_client_auth();
-        let connecting = tokio_tungstenite::connect_async_tls_with_config(
-            request,
-            None,
-            false,
-            Some(Connector::Rustls(Arc::new(tls))),
-        );
-        let (socket, _) = tokio::time::timeout(Duration::from_secs(20), connecting)
-            .await
-            .context("no WebSocket in 20 s")??;
         Ok(Serial {
-            socket,
+            socket: socket::open(api, &format!("/api/v1/vms/{vm}/serial"), None).await?,
             seen: String::new(),
         })
     }
@@ -60,6 +33,21 @@ impl Serial {
             .context("the serial line is closed")
     }
 
+    /// Reads what comes next. Cancel-safe.
+    pub async fn read(&mut self) -> Result<()> {
+        let message = self.socket.next().await;
+        match message
+            .context("the serial line was closed")?
+            .context("the serial line broke")?
+        {
+            Message::Binary(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+            Message::Text(text) => self.seen.push_str(&text),
+            Message::Close(_) => bail!("the serial line was closed"),
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Reads until `text` has come after what was `expect`ed before; gives everything up to there and forgets it.
     pub async fn expect(&mut self, text: &str, limit: Duration) -> Result<String> {
         let start = Instant::now();
@@ -69,73 +57,19 @@ impl Serial {
                 return Ok(std::mem::replace(&mut self.seen, rest));
             }
             let left = limit.saturating_sub(start.elapsed());
-            match tokio::time::timeout(left, self.socket.next()).await {
+            match tokio::time::timeout(left, self.read()).await {
                 Err(_) => bail!(
                     "waited {} s for \"{text}\" on the serial line; the last of it was:\n{}",
                     limit.as_secs(),
                     self.end()
                 ),
-                Ok(None) => bail!(
-                    "the serial line was closed; the last of it was:\n{}",
-                    self.end()
-                ),
-                Ok(Some(message)) => match message.context("the serial line broke")? {
-                    Message::Binary(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                    Message::Text(text) => self.seen.push_str(&text),
-                    Message::Close(_) => bail!("the serial line was closed"),
-                    _ => {}
-                },
+                Ok(read) => read.with_context(|| format!("the last of it was:\n{}", self.end()))?,
             }
         }
     }
 
-    fn end(&self) -> String {
+    fn end(&self) -> &str {
         let start = self.seen.len().saturating_sub(2000);
-        self.seen
-            .chars()
-            .skip(
-                self.seen[..self.seen.floor_char_boundary(start)]
-                    .chars()
-                    .count(),
-            )
-            .collect()
-    }
-}
-
-/// Takes any certificate: the appliance made it a minute ago.
-#[derive(Debug)]
-struct Anything;
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        &self.seen[self.seen.floor_char_boundary(start)..]
     }
 }

@@ -1,26 +1,37 @@
 //! The whole way: claim in the browser, upload a real Debian guest, make a machine from it, log in on its serial line,
-//! reach the node over the NAT network, see its screen.
+//! reach the node over the NAT network, see its screen; power the node off with the guest running, and on again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ashlar_api::Page;
+use ashlar_api::node::Node as NodeObject;
 use ashlar_api::vm::{Vm, VmPhase};
+use ashlar_image::qemu::RunOptions;
 use ashlar_tests::browser::Browser;
 use ashlar_tests::picture::Picture;
 use ashlar_tests::serial::Serial;
-use ashlar_tests::{Node, guest, options, vm, wait, walk};
-use reqwest::Method;
+use ashlar_tests::{Node, guest, options, process, vm, wait, walk};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
 
 /// The guest's first boot runs cloud-init on an emulated processor.
 const FIRST_BOOT: Duration = Duration::from_secs(900);
 const SHELL: Duration = Duration::from_secs(120);
+/// An orderly end waits for guests and flushes; emulated ones slowly.
+const OFF: Duration = Duration::from_secs(240);
+/// The last words of a kernel that was told to switch off.
+const POWERED_DOWN: &str = "reboot: Power down";
 const GUEST_USER: &str = "ada";
 const GUEST_PASSWORD: &str = "analytical engine";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_power_on_to_a_guest_in_the_browser() -> Result<()> {
-    let mut node = Node::boot(options("spine")).await?;
+    let mut node = Node::boot(RunOptions {
+        shell: true,
+        ..options("spine")
+    })
+    .await?;
     let mut browser = Browser::start("spine", 1440, 900).await?;
     walk::claim(&node, &mut browser)
         .await
@@ -46,15 +57,18 @@ async fn from_power_on_to_a_guest_in_the_browser() -> Result<()> {
         running
             .spec
             .cloud_init
+            .as_ref()
             .is_some_and(|c| c.password.is_none()),
         "a password was answered"
     );
     browser.sees("Running").await?;
     browser.picture("machine").await?;
 
-    log_in(&node, &id)
+    reach_the_node(&node, &id)
         .await
-        .context("log in on the serial line")?;
+        .context("reach the node from the guest")?;
+    process::is_confined_and_quick(&mut node, &running)
+        .context("what QEMU is and uses on the node")?;
     let seen: Vm = node.api().get(&format!("/api/v1/vms/{id}")).await?;
     ensure!(
         seen.status
@@ -84,7 +98,13 @@ async fn from_power_on_to_a_guest_in_the_browser() -> Result<()> {
 
     let errors = browser.script_errors().await?;
     ensure!(errors.is_empty(), "the console threw: {errors:?}");
-    browser.close().await
+    browser.close().await?;
+    power_off(&mut node, &id)
+        .await
+        .context("power off with a guest")?;
+    power_on(&mut node, &id)
+        .await
+        .context("power on with a guest")
 }
 
 /// Makes a machine by the wizard and gives its id.
@@ -121,28 +141,93 @@ async fn make_machine(node: &Node, browser: &mut Browser) -> Result<String> {
     Ok(machine.context("there is no such machine")?.id.to_string())
 }
 
-async fn log_in(node: &Node, id: &str) -> Result<()> {
+/// Logs in on the serial line, which shows a prompt then.
+async fn log_in(node: &Node, id: &str) -> Result<Serial> {
     let mut serial = Serial::open(node.api(), id).await?;
     serial.expect("login:", FIRST_BOOT).await?;
     serial.send(&format!("{GUEST_USER}\n")).await?;
     serial.expect("assword:", SHELL).await?;
     serial.send(&format!("{GUEST_PASSWORD}\n")).await?;
     serial.expect("$ ", SHELL).await?;
+    Ok(serial)
+}
+
+/// Runs a command in the guest and gives what it printed.
+async fn run(serial: &mut Serial, command: &str) -> Result<String> {
+    // An echo of the command is not taken for its end.
     serial
-        .send("ip -4 -br addr show scope global; echo end-of-$((40+2))\n")
+        .send(&format!("{command}; echo end-of-$((40+2))\n"))
         .await?;
-    let addresses = serial.expect("end-of-42", SHELL).await?;
+    serial.expect("end-of-42", SHELL).await
+}
+
+async fn reach_the_node(node: &Node, id: &str) -> Result<()> {
+    let mut serial = log_in(node, id).await?;
+    let addresses = run(&mut serial, "ip -4 -br addr show scope global").await?;
     ensure!(
         addresses.contains("10.77.0."),
         "no address by DHCP: {addresses}"
     );
-    serial
-        .send("curl -sk --max-time 20 https://10.77.0.1/api/v1/health; echo end-of-$((42+1))\n")
-        .await?;
-    let health = serial.expect("end-of-43", SHELL).await?;
+    let health = "curl -sk --max-time 20 https://10.77.0.1/api/v1/health";
+    let health = run(&mut serial, health).await?;
     ensure!(
         health.contains("\"version\""),
         "the node is not reached: {health}"
+    );
+    Ok(())
+}
+
+/// Powers the node off by its API: the guest is asked and ends by itself, then the node does.
+async fn power_off(node: &mut Node, id: &str) -> Result<()> {
+    let nodes: Page<NodeObject> = node.api().get("/api/v1/nodes").await?;
+    let own = nodes.items.first().context("no node")?;
+    // Looked for from inside: the API is away while guests end, and with the node goes what they said.
+    let mut shell = node.machine().shell()?;
+    let wait = format!(
+        "until grep -a '{POWERED_DOWN}' /run/ashlar/vm/{id}/serial.log; do sleep 0.1; done"
+    );
+    let guest = tokio::task::spawn_blocking(move || shell.run(&wait, OFF));
+    let began = Instant::now();
+    let path = format!("/api/v1/nodes/{}/power-off", own.id);
+    let body = json!({ "confirm": own.spec.name });
+    let answer = node.api().request(Method::POST, &path, Some(&body)).await?;
+    ensure!(answer.status == StatusCode::ACCEPTED, "{}", answer.status);
+    guest
+        .await?
+        .context("the guest did not end by itself before the node did")?;
+    let guest = began.elapsed();
+    ensure!(
+        node.machine().wait_off(OFF),
+        "the node is still on {} s after it was told to end",
+        began.elapsed().as_secs()
+    );
+    eprintln!(
+        "the guest was off after {} ms, the node after {} ms",
+        guest.as_millis(),
+        began.elapsed().as_millis()
+    );
+    Ok(())
+}
+
+/// Powers the node on: the guest runs again, and finds its file system as it left it.
+async fn power_on(node: &mut Node, id: &str) -> Result<()> {
+    node.plug_power()?;
+    node.answers().await?;
+    node.api_mut().sign_in().await?;
+    vm::phase(node.api(), id, VmPhase::Running).await?;
+    let mut serial = log_in(node, id).await?;
+    let said = run(
+        &mut serial,
+        "sudo cat /run/initramfs/fsck.log; sudo dmesg | grep EXT4-fs",
+    )
+    .await?;
+    for words in ["root: clean, ", "): mounted filesystem "] {
+        ensure!(said.contains(words), "\"{words}\" is missing: {said}");
+    }
+    // Either of them would have brought the journal in.
+    ensure!(
+        !said.to_lowercase().contains("recover"),
+        "its file system was not at rest: {said}"
     );
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! The supervisor is killed again and again while a machine runs and calls of the API go on. The machine keeps its
-//! process, the console comes back by itself, and no job is lost, half done or failed. `ASHLAR_KILLS` says how often.
+//! The supervisor is killed again and again while a machine runs that was started from a CD, its serial line and its
+//! screen are looked at, and calls of the API go on. The machine keeps its process, nothing of what it said is lost, the
+//! console comes back by itself, and no job is lost, half done or failed. `ASHLAR_KILLS` says how often.
 //!
 //! The kill is a real one: `restart-supervisor` makes process 1 send SIGKILL, half a second after the answer. The other
 //! calls do not know of it, so it falls at any point of theirs, and of what the domains do at that time. That the kill
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ashlar_api::Page;
-use ashlar_api::image::Image;
+use ashlar_api::image::{Image, ImageFormat};
 use ashlar_api::job::{Job, JobState};
 use ashlar_api::node::Node as NodeObject;
 use ashlar_api::pool::Pool;
@@ -19,7 +20,10 @@ use ashlar_api::vm::{Vm, VmPhase};
 use ashlar_api::volume::{Volume, VolumePhase};
 use ashlar_tests::api::{Answer, Api, Events};
 use ashlar_tests::browser::Browser;
-use ashlar_tests::{Node, calm, chance::Chance, options, vm, wait, walk};
+use ashlar_tests::console::{Consoles, Opened};
+use ashlar_tests::picture::Picture;
+use ashlar_tests::serial::Serial;
+use ashlar_tests::{Node, cd, chance::Chance, options, vm, wait, walk};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -37,17 +41,13 @@ async fn nothing_is_lost_when_the_supervisor_is_killed() -> Result<()> {
         Err(_) => KILLS,
     };
     ensure!(kills > 0, "ASHLAR_KILLS is 0");
-    let mut node = Node::boot(calm(options("supervisor"))).await?;
+    let mut node = Node::boot(options("supervisor")).await?;
     let mut browser = Browser::start("supervisor", 1440, 900).await?;
     walk::claim(&node, &mut browser).await?;
     node.api_mut().sign_in().await?;
     let pool = pool(node.api()).await?;
     let image = vm::upload(node.api(), "noise", &noise(24 << 20)).await?;
-    let always: Vm = node
-        .api()
-        .post("/api/v1/vms", &vm::empty("always", &pool, "always"))
-        .await?;
-    let started = vm::phase(node.api(), &always.id.to_string(), VmPhase::Running).await?;
+    let (started, cd) = start_from_cd(node.api(), &pool).await?;
     browser.sees("1 virtual machine, all running").await?;
     browser.picture("before").await?;
     watch_page(&browser).await?;
@@ -57,17 +57,24 @@ async fn nothing_is_lost_when_the_supervisor_is_killed() -> Result<()> {
         api: node.api().clone(),
         pool,
         image,
-        vm: always.id.to_string(),
+        vm: started.id.to_string(),
         ledger: Mutex::default(),
         stopped,
     };
+    let consoles = Consoles::new(node.api(), &work.vm);
     let killing = async {
-        let result = kill_often(node.api(), &started, kills).await;
+        let result = kill_often(node.api(), &started, kills, consoles.opened()).await;
         stop.send_replace(true);
         result
     };
-    let (mut times, (), (), ()) =
-        tokio::try_join!(killing, work.volumes(), work.settings(), work.reads())?;
+    let (mut times, (), (), (), (), ()) = tokio::try_join!(
+        killing,
+        work.volumes(),
+        work.settings(),
+        work.reads(),
+        consoles.serial(&work.stopped),
+        consoles.screen(&work.stopped),
+    )?;
     times.sort();
     let ledger = work.ledger.lock().expect("nobody panicked").clone();
     eprintln!(
@@ -75,6 +82,10 @@ async fn nothing_is_lost_when_the_supervisor_is_killed() -> Result<()> {
         times[0].as_millis(),
         times[kills / 2].as_millis(),
         times[kills - 1].as_millis()
+    );
+    eprintln!(
+        "the consoles could be used so often: {:?}",
+        *consoles.opened().borrow()
     );
     eprintln!(
         "meanwhile {} calls were answered, {} were cut off; {} volumes, {} jobs, {} settings",
@@ -97,14 +108,79 @@ async fn nothing_is_lost_when_the_supervisor_is_killed() -> Result<()> {
         ledger.tried
     );
     console_is_live(&node, &mut browser, &work.pool).await?;
+    open_serial_line_comes_back(&node, &mut browser, &work.vm)
+        .await
+        .context("the serial line in the browser")?;
+    open_screen_comes_back(&node, &mut browser, &work.vm)
+        .await
+        .context("the screen in the browser")?;
+    let errors = browser.script_errors().await?;
+    ensure!(errors.is_empty(), "the console threw: {errors:?}");
+    eject(node.api(), &work.vm, &cd).await.context("eject")?;
     browser.close().await
 }
 
+/// Starts a machine from a CD, and waits until its program talks.
+async fn start_from_cd(api: &Api, pool: &str) -> Result<(Vm, Image)> {
+    let cd = vm::upload(api, "talker", &std::fs::read(cd::talker()?)?).await?;
+    ensure!(
+        cd.status.format == Some(ImageFormat::Iso),
+        "it is taken for something else: {:?}",
+        cd.status
+    );
+    // The disk comes first and has nothing to start from, as when a system is installed.
+    let mut body = vm::empty("always", pool, "always");
+    body["cdrom"] = json!(cd.id);
+    let made: Vm = api.post("/api/v1/vms", &body).await?;
+    let id = made.id.to_string();
+    let started = vm::phase(api, &id, VmPhase::Running).await?;
+    let mut line = Serial::open(api, &id).await?;
+    line.expect(cd::FIRST_WORDS, vm::SLOW).await?;
+    line.expect("line 0", vm::SLOW).await?;
+    Ok((started, cd))
+}
+
+/// Takes the CD out while the machine runs: then nobody uses it any more, and the machine goes on.
+async fn eject(api: &Api, vm: &str, cd: &Image) -> Result<()> {
+    let path = format!("/api/v1/vms/{vm}");
+    let image = format!("/api/v1/images/{}", cd.id);
+    let refused = api.request(Method::DELETE, &image, None::<&()>).await?;
+    ensure!(
+        refused.status == StatusCode::CONFLICT,
+        "it can be deleted while it is in the drive: {}",
+        refused.status
+    );
+    let mut spec = api.get::<Value>(&path).await?["spec"].take();
+    spec["cdrom"] = Value::Null;
+    api.put::<Vm>(&path, &spec).await?;
+    wait::until("an empty drive", vm::SLOW, || async {
+        let vm: Vm = api.get(&path).await?;
+        ensure!(vm.spec.cdrom.is_none(), "{:?}", vm.spec);
+        ensure!(vm.status.pending.is_empty(), "{:?}", vm.status);
+        Ok::<_, anyhow::Error>(Some(()))
+    })
+    .await?;
+    api.delete(&image).await?;
+    wait::until("the image to be gone", vm::SLOW, || async {
+        let answer = api.request(Method::GET, &image, None::<&()>).await?;
+        Ok::<_, anyhow::Error>((answer.status == StatusCode::NOT_FOUND).then_some(()))
+    })
+    .await?;
+    let mut line = Serial::open(api, vm).await?;
+    line.send("still there\n").await?;
+    line.expect("heard still there", vm::SLOW).await.map(drop)
+}
+
 /// Kills the supervisor again and again; gives how long each time the API was away.
-async fn kill_often(api: &Api, started: &Vm, kills: usize) -> Result<Vec<Duration>> {
+async fn kill_often(
+    api: &Api,
+    started: &Vm,
+    kills: usize,
+    mut opened: watch::Receiver<Opened>,
+) -> Result<Vec<Duration>> {
     let nodes: Page<NodeObject> = api.get("/api/v1/nodes").await?;
-    let before = nodes.items.first().context("no node")?;
-    let path = format!("/api/v1/nodes/{}/restart-supervisor", before.id);
+    let first = nodes.items.first().context("no node")?;
+    let path = format!("/api/v1/nodes/{}/restart-supervisor", first.id);
     let vm_path = format!("/api/v1/vms/{}", started.id);
     let mut chance = Chance::new(0x5eed);
     let mut times = Vec::new();
@@ -123,6 +199,7 @@ async fn kill_often(api: &Api, started: &Vm, kills: usize) -> Result<Vec<Duratio
             .await
             .with_context(|| format!("kill {n} did not come"))?;
         let killed = Instant::now();
+        let before = *opened.borrow();
         (events, instance) = next_supervisor(api, &instance).await?;
         times.push(killed.elapsed());
         eprintln!("kill {n}: {} ms to the API", killed.elapsed().as_millis());
@@ -145,11 +222,14 @@ async fn kill_often(api: &Api, started: &Vm, kills: usize) -> Result<Vec<Duratio
             "after kill {n} its process runs since {:?}, not {began:?}",
             vm.status.since
         );
+        let both = |now: &Opened| now.serial > before.serial && now.screen > before.screen;
+        let again = tokio::time::timeout(vm::SLOW, opened.wait_for(both)).await;
+        again.with_context(|| format!("after kill {n} its consoles can not be used"))??;
     }
     let nodes: Page<NodeObject> = api.get("/api/v1/nodes").await?;
     let after = nodes.items.first().context("no node")?;
     ensure!(
-        before.status.boot_id == after.status.boot_id,
+        first.status.boot_id == after.status.boot_id,
         "the node was started anew"
     );
     Ok(times)
@@ -435,8 +515,95 @@ async fn console_is_live(node: &Node, browser: &mut Browser, pool: &str) -> Resu
         !text.as_str().unwrap_or_default().contains("Reconnecting"),
         "the console is still reconnecting"
     );
-    let errors = browser.script_errors().await?;
-    ensure!(errors.is_empty(), "the console threw: {errors:?}");
+    Ok(())
+}
+
+/// Counts how often the open console says that it was cut off, and marks the page.
+const WATCH_CONSOLE: &str = "window.ashlarCut = 0; window.ashlarWrong = ''; let was = false; setInterval(() => {
+    const text = document.querySelector('.console-stage')?.innerText ?? 'no console';
+    const is = text.includes('Connecting again');
+    if (is && !was) window.ashlarCut += 1;
+    was = is;
+    for (const wrong of ['does not run', 'no console']) if (text.includes(wrong)) window.ashlarWrong = text;
+}, 50);";
+
+/// Kills the supervisor while a console is open in the page, and waits until the page says that it is connected again.
+async fn cut_off_and_connected_again(node: &Node, browser: &Browser) -> Result<()> {
+    let nodes: Page<NodeObject> = node.api().get("/api/v1/nodes").await?;
+    let id = nodes.items.first().context("no node")?.id;
+    browser.client().execute(WATCH_CONSOLE, Vec::new()).await?;
+    let (events, instance) = node.api().events().await?;
+    let path = format!("/api/v1/nodes/{id}/restart-supervisor");
+    node.api().act(&path).await?;
+    tokio::time::timeout(vm::SLOW, events.over())
+        .await
+        .context("the kill did not come")?;
+    next_supervisor(node.api(), &instance).await?;
+    const LOOK: &str = "const stage = document.querySelector('.console-stage');
+        return { cut: window.ashlarCut, wrong: window.ashlarWrong, over: !!stage?.querySelector('.console-over') }";
+    wait::until("the console to connect again", vm::SLOW, || async {
+        let now = browser.client().execute(LOOK, Vec::new()).await?;
+        ensure!(now["cut"].is_u64(), "the page was loaded anew: {now}");
+        ensure!(now["cut"] != 0 && now["over"] == false, "{now}");
+        Ok(Some(now))
+    })
+    .await
+    .and_then(|now| {
+        ensure!(
+            now["wrong"] == "",
+            "meanwhile it said something wrong: {now}"
+        );
+        Ok(())
+    })
+}
+
+/// The serial line in a page that is left open: nothing of it is lost, and the guest hears what is typed.
+async fn open_serial_line_comes_back(node: &Node, browser: &mut Browser, vm: &str) -> Result<()> {
+    browser
+        .open(&format!("{}/vms/{vm}/serial", node.url()))
+        .await?;
+    let before = shown_lines(browser, 1).await?;
+    browser.picture("serial-line").await?;
+    cut_off_and_connected_again(node, browser).await?;
+    shown_lines(browser, before + 2).await?;
+    browser.picture("serial-line-again").await?;
+    const TYPE: &str = "document.querySelector('ashlar-serial').send('from the page\\n')";
+    browser.client().execute(TYPE, Vec::new()).await?;
+    let mut line = Serial::open(node.api(), vm).await?;
+    line.expect("heard from the page", vm::SLOW).await.map(drop)
+}
+
+/// Waits until the terminal in the page has so many lines of the guest; each must be there once.
+async fn shown_lines(browser: &Browser, least: usize) -> Result<usize> {
+    const TEXT: &str = "return document.querySelector('ashlar-serial')?.text?.()";
+    let text = wait::until("the guest's lines in the page", vm::SLOW, || async {
+        let text = browser.client().execute(TEXT, Vec::new()).await?;
+        let text = text.as_str().unwrap_or_default().to_owned();
+        let enough = text.matches("\nline ").count() > least;
+        Ok::<_, anyhow::Error>(enough.then_some(text))
+    });
+    cd::lines(&text.await?)
+}
+
+/// The screen in a page that is left open: afterwards it shows what QEMU says it does.
+async fn open_screen_comes_back(node: &Node, browser: &mut Browser, vm: &str) -> Result<()> {
+    browser.click("Screen").await?;
+    let path = format!("/api/v1/vms/{vm}/screenshot");
+    for name in ["screen", "screen-again"] {
+        if name == "screen-again" {
+            cut_off_and_connected_again(node, browser).await?;
+        }
+        wait::until("the same picture in the browser", vm::SLOW, || async {
+            let shown = browser.guest_screen().await?;
+            let answer = node.api().request(Method::GET, &path, None::<&()>).await?;
+            ensure!(answer.status.is_success(), "no picture: {}", answer.status);
+            let same = shown.same_as(&Picture::png(&answer.body)?)?;
+            ensure!(same > 0.99, "only {same:.3} of the screen is the same");
+            Ok(Some(()))
+        })
+        .await?;
+        browser.picture(name).await?;
+    }
     Ok(())
 }
 
