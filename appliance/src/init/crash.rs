@@ -51,7 +51,7 @@ fn failed(what: &str) -> Fault {
         code: "init-failed",
         title: "The machine restarted because its first program failed.".to_owned(),
         detail: format!(
-            "It said: {}. The machine was ended in order before this start; the text is kept in {KEPT}.",
+            "Why: {}. The machine was ended in order before this start; the text is kept in {KEPT}.",
             what.trim()
         ),
         remedy: "If it happens again, check memory and cooling, and report it with the text."

@@ -94,6 +94,7 @@ pub fn go_on(parting: Parting) -> ! {
     let (began, ending) = *FIRST.get_or_init(|| (Instant::now(), parting.ending));
     let mut end = End { parting, began };
     for (at, name, phase) in phases_after(BEGUN.load(Ordering::Acquire)) {
+        failure::stand_still_after_one();
         BEGUN.store(at + 1, Ordering::Release);
         log::info(format_args!("end: {name}"));
         // Until the supervisor is gone the screen is its.
@@ -160,6 +161,7 @@ impl End {
             for (pid, exit) in reap::all() {
                 self.parting.supervised.reaped(pid, exit, Instant::now());
             }
+            failure::stand_still_after_one();
             self.feed();
             if done(self) {
                 return true;
@@ -203,6 +205,7 @@ impl End {
             return;
         }
         loop {
+            failure::stand_still_after_one();
             self.feed();
             match wait.recv_timeout(Duration::from_secs(1)) {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,

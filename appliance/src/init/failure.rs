@@ -52,14 +52,24 @@ static PANIC: OnceLock<String> = OnceLock::new();
 /// Wakes the thread in reserve; no number while there is none.
 static BELL: AtomicI32 = AtomicI32::new(-1);
 
+/// What a thread is to process 1.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Charge {
+    /// Something beside it.
+    None,
+    /// The loop, and the end that follows it.
+    Loop,
+    /// The end after a failure.
+    Failure,
+}
+
 thread_local! {
-    /// Whether this thread is process 1: the loop, or the end.
-    static IN_CHARGE: Cell<bool> = const { Cell::new(false) };
+    static CHARGE: Cell<Charge> = const { Cell::new(Charge::None) };
 }
 
 /// Makes the calling thread process 1, and prepares for its failure.
 pub fn prepare() {
-    take_charge();
+    CHARGE.set(Charge::Loop);
     std::panic::set_hook(Box::new(|panic| panicked(&panic.to_string())));
     if let Err(error) = keep_one_in_reserve() {
         log::error(format_args!(
@@ -92,15 +102,11 @@ pub fn cause() -> Option<String> {
     }
 }
 
-/// Stops the loop for good when another thread has failed.
+/// Stops the loop, or its end, for good when another thread has failed: then that is ended elsewhere.
 pub fn stand_still_after_one() {
-    if FAILED.load(Ordering::Acquire) {
+    if FAILED.load(Ordering::Acquire) && CHARGE.get() == Charge::Loop {
         stand_still();
     }
-}
-
-fn take_charge() {
-    IN_CHARGE.set(true);
 }
 
 fn keep_one_in_reserve() -> std::io::Result<()> {
@@ -116,7 +122,6 @@ fn keep_one_in_reserve() -> std::io::Result<()> {
                 log::error(format_args!("cannot leave signals alone: {errno}"));
             }
             while bell.read().is_err() {}
-            take_charge();
             end_in_order()
         })?;
     BELL.store(number, Ordering::Release);
@@ -129,22 +134,22 @@ fn panicked(what: &str) {
         // A child between fork and exec, or a test: there is no machine to end.
         std::process::abort();
     }
-    if !IN_CHARGE.get() {
+    if CHARGE.get() == Charge::None {
         log::error(format_args!("a thread of process 1 failed: {what}"));
         stand_still();
     }
     log::error(format_args!("process 1 failed: {what}"));
     let first = !FAILED.swap(true, Ordering::AcqRel);
+    if !first && CHARGE.get() == Charge::Loop {
+        stand_still();
+    }
     // The first one counts.
-    let _ = PANIC.set(what.to_owned());
+    let _ = PANIC.set(what.replace('\n', " "));
     if first && ring() {
         stand_still();
     }
     // Not from here: one more panic would then be one inside of a panic, which is the end of the program.
-    let fresh = std::thread::Builder::new().spawn(|| {
-        take_charge();
-        end_in_order()
-    });
+    let fresh = std::thread::Builder::new().spawn(|| end_in_order());
     match fresh {
         Ok(_) => stand_still(),
         Err(_) => end_in_order(),
@@ -189,6 +194,7 @@ fn stand_still() -> ! {
 
 /// Begins the end, or goes on with it.
 fn end_in_order() -> ! {
+    CHARGE.set(Charge::Failure);
     let what = cause().unwrap_or_default();
     log::error(format_args!("the machine ends in order, because of {what}"));
     rescue::tell(&format!(

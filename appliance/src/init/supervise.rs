@@ -295,7 +295,7 @@ fn start() -> Result<Child, ChildError> {
 fn hung(times: u32, why: &str) -> Fault {
     Fault {
         code: "supervisor-hung",
-        title: "The program that manages this node hung and was restarted".to_owned(),
+        title: "The program that manages this node hung and was restarted.".to_owned(),
         detail: format!(
             "The last time {why}. That has been {} since the node was switched on. Virtual machines went on.",
             if times == 1 {
