@@ -336,17 +336,25 @@ fn unreadable(pool: &PoolRecord, damaged: &[&Drive], observed: &Observed) -> Sto
         "LVM can not read its own metadata on {}.",
         drives.join(", ")
     );
-    if let Some(why) = observed.unrestorable.get(&pool.id) {
-        detail.push_str(&format!(" It could not be restored: {why}."));
-    }
+    let is_used = damaged.iter().any(|drive| !drive.holders.is_empty());
+    let remedy = match observed.unrestorable.get(&pool.id) {
+        None if !is_used => {
+            "Wait a moment: it is restored by itself once all drives had time to appear."
+        }
+        None => "Restart the node: it is restored when nothing uses the pool.",
+        Some(why) => {
+            detail.push_str(&format!(" It could not be restored: {why}."));
+            "Restart the node, which tries it again. If this stays, what is in the volumes is still on the drives: keep \
+             them, and have them looked at by somebody who knows LVM (`pvck --dump metadata_search`). Or remove its \
+             volumes and the pool, make it again, and restore from a backup."
+        }
+    };
     Story {
         code: "pool-damaged",
         severity: Severity::Critical,
         title: format!("The storage pool {} can not be read", pool.spec.name),
         detail,
-        remedy: "Restart the node, which tries to restore it. If this stays, what is in the volumes is still on the drives: \
-                 keep them, and have them looked at by somebody who knows LVM (`pvck --dump metadata_search`). Or remove its \
-                 volumes and the pool, make it again, and restore from a backup.",
+        remedy,
     }
 }
 

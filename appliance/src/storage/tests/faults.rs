@@ -41,10 +41,25 @@ fn a_pool_that_can_not_be_read_is_damaged_and_not_missing() {
             .detail
             .contains("on vdb. It could not be restored: no copy of it is left.")
     );
+    assert!(
+        told[0]
+            .remedy
+            .starts_with("Restart the node, which tries it again.")
+    );
     // Its drive is kept for it.
     let pool = desired.pools[0].id;
     let drive = observed.drive("disk-b").unwrap();
     assert_eq!(observed.usage(drive, &desired), DriveUsage::Pool { pool });
+    observed.unrestorable.clear();
+    let told = of_pool(&desired, &observed);
+    assert!(told[0].remedy.starts_with("Wait a moment"));
+    let (_, used) = world("pool-damaged-in-use");
+    let told = of_pool(&desired, &used);
+    assert!(
+        told[0]
+            .remedy
+            .starts_with("Restart the node: it is restored")
+    );
     observed.damaged.clear();
     let told = of_pool(&desired, &observed);
     assert_eq!(told[0].code, "pool-missing");
