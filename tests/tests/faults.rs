@@ -354,14 +354,15 @@ async fn a_pool_whose_metadata_is_lost_comes_back() -> Result<()> {
     node.answers().await?;
     restored(&mut node, &pool).await.context("restored")?;
     volume(node.api(), &pool, "next").await.context("usable")?;
+    renewed(&mut node, &pool).await.context("renewed")?;
     let now = node.machine().shell()?.run(&sum, COMMAND)?;
     ensure!(now == said, "the volume held {said}, and holds {now}");
 
-    node.machine().stop(OFF)?;
+    node.pull_power()?;
     disk::lose_metadata(node.machine(), Loss::All)?;
     node.plug_power()?;
     node.answers().await?;
-    let words = ["vdb", "no complete copy", "What to do: Restart the node"];
+    let words = ["vdb", "no complete copy", "What to do: Restart"];
     node.tells("The storage pool main can not be read", &words)
         .await?;
     node.api_mut().sign_in().await?;
@@ -387,6 +388,24 @@ async fn restored(node: &mut Node, pool: &str) -> Result<()> {
     let events: Page<Event> = node.api().get("/api/v1/history?name=restored").await?;
     let told = |event: &&Event| event.message.contains("metadata of the storage pool main");
     ensure!(events.items.iter().any(|event| told(&event)), "{events:?}");
+    Ok(())
+}
+
+/// One of the two copies is spoiled while the pool is in use: it is written anew, and nobody has to do anything.
+async fn renewed(node: &mut Node, pool: &str) -> Result<()> {
+    let look = "lvm pvck --dump headers /dev/vdb 2>&1 | grep";
+    let place = format!("$({look} -m1 'metadata text at' | cut -d' ' -f6)");
+    let spoil = format!(
+        "at={place}; dd if=/dev/zero of=/dev/vdb bs=512 seek=$((at / 512)) count=2 oflag=direct 2>/dev/null"
+    );
+    let count = format!("{look} -c 'crc does not match' || true");
+    let mut shell = node.machine().shell()?;
+    shell.run(&spoil, COMMAND)?;
+    let bad = shell.run(&count, COMMAND)?;
+    ensure!(bad.trim() == "1", "{bad} bad copies");
+    volume(node.api(), pool, "another").await?;
+    let bad = shell.run(&count, COMMAND)?;
+    ensure!(bad.trim() == "0", "{bad} bad copies are left");
     Ok(())
 }
 
