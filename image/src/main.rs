@@ -8,6 +8,7 @@ use ashlar_image::build::{self, Program};
 use ashlar_image::place::Place;
 use ashlar_image::run::{self, RunArguments};
 use ashlar_image::{base, bench, disk, web};
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -41,6 +42,9 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Measure this alone, after the boot; may be given again
+        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(bench::names()))]
+        only: Vec<String>,
     },
     /// Boot the image in QEMU
     Run(RunArguments),
@@ -106,8 +110,8 @@ fn execute() -> Result<()> {
             disk::bundle(&built.disk)?;
             println!("{}", built.disk.display());
         }
-        Command::Bench { json } => {
-            bench::run(&place, build::build(&place, &Program::Ashlar)?, json)?;
+        Command::Bench { json, only } => {
+            bench::run(&place, build::build(&place, &Program::Ashlar)?, &only, json)?;
         }
         Command::Run(arguments) => run::run(&place, arguments)?,
         Command::Stop { name } => run::stop(&place, &name)?,

@@ -24,6 +24,8 @@ use crate::place::Place;
 use crate::progress::Step;
 use crate::qemu::{DataDisk, Machine, RunOptions, accelerator};
 
+/// The measurement that all others come after.
+const BOOT_NAME: &str = "boot";
 const BOOT: Duration = Duration::from_secs(300);
 /// How long the machine is left alone before it counts as being at rest, and then watched.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -58,7 +60,7 @@ type Measurement = (&'static str, fn(&mut Subject) -> Result<Vec<Figure>>);
 
 /// In this order: the boot is going on already, and the later ones change the machine.
 const MEASUREMENTS: [Measurement; 6] = [
-    ("boot", boot),
+    (BOOT_NAME, boot),
     ("sizes", sizes),
     ("rest", rest),
     ("boot again", boot_again),
@@ -66,8 +68,13 @@ const MEASUREMENTS: [Measurement; 6] = [
     ("list", list),
 ];
 
-/// Measures everything and prints it; `json` for programs.
-pub fn run(place: &Place, built: Built, json: bool) -> Result<()> {
+/// The names of the measurements that may be chosen from.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    MEASUREMENTS.into_iter().map(|(name, _)| name)
+}
+
+/// Measures what is named, or everything, and prints it; `json` for programs.
+pub fn run(place: &Place, built: Built, only: &[String], json: bool) -> Result<()> {
     let options = RunOptions {
         name: "bench".to_owned(),
         data: vec![DataDisk::Empty(20 << 30)],
@@ -89,7 +96,10 @@ pub fn run(place: &Place, built: Built, json: bool) -> Result<()> {
     };
     let mut figures = Vec::new();
     let mut failures = Vec::new();
-    for (name, measure) in MEASUREMENTS {
+    // The first boot is the way to all others.
+    let chosen =
+        |name: &str| only.is_empty() || name == BOOT_NAME || only.iter().any(|one| one == name);
+    for (name, measure) in MEASUREMENTS.into_iter().filter(|(name, _)| chosen(name)) {
         let step = Step::start(format!("Measuring: {name}"));
         match measure(&mut subject) {
             Ok(found) => figures.extend(found),
@@ -148,7 +158,11 @@ fn sizes(subject: &mut Subject) -> Result<Vec<Figure>> {
 
 /// The first start, in which the node also makes its state partition, its database, its key and its certificate.
 fn boot(subject: &mut Subject) -> Result<Vec<Figure>> {
-    booted(subject, "first start")
+    let figures = booted(subject, "first start")?;
+    let code = subject.watch.facts.claim_code.clone();
+    let code = code.context("the claim code was not seen on the serial line")?;
+    subject.api.claim(&code)?;
+    Ok(figures)
 }
 
 /// Any later start, of a claimed node.
@@ -185,13 +199,6 @@ fn booted(subject: &mut Subject, start: &str) -> Result<Vec<Figure>> {
 
 /// The claimed node, left alone: looked at from a shell in it, so that nobody asks its API meanwhile.
 fn rest(subject: &mut Subject) -> Result<Vec<Figure>> {
-    let code = subject
-        .watch
-        .facts
-        .claim_code
-        .clone()
-        .context("the claim code was not seen on the serial line")?;
-    subject.api.claim(&code)?;
     let mut shell = subject.machine.shell()?;
     std::thread::sleep(SETTLE);
     let mut look = |command: &str| shell.run(command, COMMAND);

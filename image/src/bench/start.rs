@@ -61,10 +61,12 @@ pub fn start(subject: &mut Subject) -> Result<Vec<Figure>> {
     let spoke = first_word(&mut shell, "/tmp/plain/serial.log");
     let plain = began.elapsed();
     let said = shell.run(
-        "kill %1; wait; tail -n 5 /tmp/plain/qemu.log /tmp/plain/serial.log; rm -r /tmp/plain",
+        "grep -E '^(State|Threads)' /proc/$plain/status; tail -n 5 /tmp/plain/qemu.log /tmp/plain/serial.log; \
+         kill -9 $plain; rm -r /tmp/plain",
         COMMAND,
-    )?;
-    spoke.with_context(|| format!("QEMU by hand said: {said}"))?;
+    );
+    spoke.with_context(|| format!("QEMU by hand is and said: {said:?}"))?;
+    said?;
     Ok(vec![
         figure(
             "create a machine from an image",
@@ -212,7 +214,9 @@ fn by_hand(shell: &mut Shell, pid: &Value) -> Result<String> {
         // A word a line: a terminal takes lines of 4096 bytes and drops the rest of longer ones (termios(3)).
         line.push_str(&format!("'{word}' \\\n"));
     }
-    Ok(format!("{line} < /dev/null > /tmp/plain/qemu.log 2>&1 &"))
+    Ok(format!(
+        "{line} < /dev/null > /tmp/plain/qemu.log 2>&1 &\nplain=$!"
+    ))
 }
 
 /// The numbers of what was handed over open, in order, which are those of the sets, too.
