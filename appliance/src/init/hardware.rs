@@ -27,8 +27,10 @@ const NAP: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Hardware {
     began: Instant,
-    /// None once everything has settled.
+    /// None once all is loaded. On a slow machine that is after it has settled: the power button and the watchdog are
+    /// among the last.
     loader: Option<Loader>,
+    settled: bool,
     announced: bool,
     events: Option<UeventSocket>,
 }
@@ -45,6 +47,7 @@ impl Hardware {
         Hardware {
             began: Instant::now(),
             loader: Some(Loader::start()),
+            settled: false,
             announced: false,
             events,
         }
@@ -121,24 +124,29 @@ impl Hardware {
         if self.loader.is_none() {
             return false;
         }
+        let through = self.announced && !self.is_loading();
         let late = self.began.elapsed() > DRIVERS;
-        if late {
+        if through {
+            self.loader = None;
+        } else if late && !self.settled {
             log::warn("drivers are still being loaded; their devices count as hot-plugged");
         }
-        let settled = late || (self.announced && !self.is_loading());
+        let settled = (through || late) && !self.settled;
         if settled {
             log::info(format_args!(
                 "drivers: {} ms",
                 self.began.elapsed().as_millis()
             ));
-            self.loader = None;
+            self.settled = true;
         }
         settled
     }
 
     /// Until when to look again though nothing is heard.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        self.loader.as_ref().map(|_| now + NAP)
+        // Later, the end of what is being loaded wakes us, and a driver that hangs for ever does not.
+        let waits = self.loader.is_some() && !self.settled;
+        waits.then(|| now + NAP)
     }
 
     /// Readable when there is something to take in.
