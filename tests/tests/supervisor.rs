@@ -123,6 +123,13 @@ async fn nothing_is_lost_when_the_supervisor_is_killed() -> Result<()> {
 /// Starts a machine from a CD, and waits until its program talks.
 async fn start_from_cd(api: &Api, pool: &str) -> Result<(Vm, Image)> {
     let cd = vm::upload(api, "talker", &std::fs::read(cd::talker()?)?).await?;
+    // Without it, a guest in an emulated node takes minutes to its first line.
+    wait::until("hardware virtualisation", vm::SLOW, || async {
+        let nodes: Page<NodeObject> = api.get("/api/v1/nodes").await?;
+        let can = nodes.items.iter().any(|node| node.status.virtualisation);
+        Ok::<_, anyhow::Error>(can.then_some(()))
+    })
+    .await?;
     ensure!(
         cd.status.format == Some(ImageFormat::Iso),
         "it is taken for something else: {:?}",
