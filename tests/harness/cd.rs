@@ -23,17 +23,19 @@ use crate::api::sha256;
 const COMMAND_LINE: &str = "console=ttyS0";
 /// The kernel's first words, and with them those of the guest.
 pub const FIRST_WORDS: &str = "Linux version";
-/// Says nothing but its lines: a word of the kernel could fall into the middle of one.
+/// Says nothing but its lines: a word of the kernel could fall into the middle of one. Two loops, because a `read` with a
+/// time limit loses what it has read when the time is over in the middle of a line.
 const PROGRAM: &str = r#"#!/bin/busybox sh
 busybox mount -t devtmpfs devices /dev
 busybox dmesg -n 1
 exec < /dev/ttyS0 > /dev/ttyS0 2>&1
 busybox stty -echo
+while read -r words; do echo "heard $words"; done < /dev/ttyS0 &
 n=0
 while :; do
-	if read -r -t 0.5 words; then echo "heard $words"; fi
 	echo "line $n"
 	n=$((n + 1))
+	busybox sleep 0.5
 done
 "#;
 const KIB: u64 = 1 << 10;

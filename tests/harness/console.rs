@@ -1,6 +1,6 @@
 //! The serial line and the screen of a talking machine, as programs use them that open them again whenever they break.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::sync::watch;
@@ -12,8 +12,6 @@ use crate::serial::Serial;
 
 /// How long is waited before what can not be opened is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// What the guest has not answered after this time is typed again, and told: it is not known yet where it is lost.
-const UNHEARD: Duration = Duration::from_secs(15);
 /// How often it is looked whether to go on.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -61,17 +59,11 @@ impl Consoles {
             number += 1;
             let said = format!("this is session {number}");
             let mut broken = line.send(&format!("{said}\n")).await.is_err();
-            let mut typed = Instant::now();
             let answer = format!("heard {said}");
             let mut heard = false;
             while !broken && !*stop.borrow() {
                 if let Ok(read) = tokio::time::timeout(LOOK, line.read()).await {
                     broken = read.is_err();
-                }
-                if !heard && typed.elapsed() > UNHEARD {
-                    eprintln!("session {number} of the serial line: typed again");
-                    broken |= line.send(&format!("{said}\n")).await.is_err();
-                    typed = Instant::now();
                 }
                 unchanged(&before, &line.seen)
                     .with_context(|| format!("session {number} of the serial line"))?;
