@@ -29,13 +29,7 @@ use crate::sys::uevent::Uevent;
 
 /// Wanted first, whether or not a device asks: the firmware's variables, which name the disk we were started from, and
 /// the state partition's file system, so that mounting does not wait for it.
-const FIRST: [&str; 5] = [
-    "virtio_pci",
-    "efivarfs",
-    "virtio_blk",
-    "ext4",
-    "efi_pstore",
-];
+const FIRST: [&str; 5] = ["virtio_pci", "efivarfs", "virtio_blk", "ext4", "efi_pstore"];
 
 /// Wanted whether or not a device asks: the power button's events.
 const ALWAYS: [&str; 2] = ["evdev", "button"];
