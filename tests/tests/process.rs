@@ -13,8 +13,8 @@ use tokio::sync::Mutex;
 
 /// Of a shell in an emulated machine.
 const SHELL: Duration = Duration::from_secs(60);
-/// Less than what init has without being told, so that the test is short.
-const PATIENCE: u64 = 60;
+/// Less than what init has without being told, so that the test is short; a multiple of its looks.
+const PATIENCE: u64 = 42;
 /// The phases of an end, as init tells them, and what the supervisor says in the first.
 const ORDER: [&str; 8] = [
     "end: Stopping virtual machines and services",

@@ -45,7 +45,7 @@ pub fn start(subject: &mut Subject) -> Result<Vec<Figure>> {
     let log = format!("/run/ashlar/vm/{}/serial.log", id(&vm)?);
     let began = Instant::now();
     subject.api.act(&format!("{path}/start"))?;
-    let spoke = first_word(&mut shell, &log);
+    let spoke = first_word(&mut shell, &log, "false");
     let ours = began.elapsed();
 
     let vm = ready(subject, &path, |vm| vm["status"]["pid"].is_u64())?;
@@ -58,11 +58,11 @@ pub fn start(subject: &mut Subject) -> Result<Vec<Figure>> {
 
     let began = Instant::now();
     shell.run(&by_hand, COMMAND)?;
-    let spoke = first_word(&mut shell, "/tmp/plain/serial.log");
+    let spoke = first_word(&mut shell, "/tmp/plain/serial.log", "! kill -0 $plain");
     let plain = began.elapsed();
     let said = shell.run(
         "grep -E '^(State|Threads)' /proc/$plain/status; tail -n 5 /tmp/plain/qemu.log /tmp/plain/serial.log; \
-         kill -9 $plain; rm -r /tmp/plain",
+         kill -9 $plain; rm -rf /tmp/plain /dev/plain-*",
         COMMAND,
     );
     spoke.with_context(|| format!("QEMU by hand is and said: {said:?}"))?;
@@ -177,12 +177,14 @@ fn upload(subject: &Subject, disk: &Path) -> Result<String> {
     Ok(id(&image)?.to_owned())
 }
 
-/// Waits until a guest's kernel has spoken.
-fn first_word(shell: &mut Shell, log: &str) -> Result<()> {
-    let rounds = PATIENCE.as_millis() / 100;
+/// Waits until a guest's kernel has spoken, or the command `is_over` says that it will not.
+fn first_word(shell: &mut Shell, log: &str, is_over: &str) -> Result<()> {
+    // By the clock, and not by counting: on a busy machine a look takes as long as a nap.
     let wait = format!(
-        "n=0; until grep -q '{FIRST_WORD}' {log} 2>/dev/null || [ $n -ge {rounds} ]; do sleep 0.1; n=$((n+1)); done; \
-         grep -q '{FIRST_WORD}' {log}"
+        "up() {{ cut -d . -f 1 /proc/uptime; }}; end=$(($(up) + {})); \
+         until grep -q '{FIRST_WORD}' {log} 2>/dev/null || {is_over} || [ $(up) -ge $end ]; do sleep 0.1; done; \
+         grep -q '{FIRST_WORD}' {log}",
+        PATIENCE.as_secs()
     );
     shell.run(&wait, PATIENCE + COMMAND).map(drop)
 }
@@ -280,10 +282,12 @@ fn named(shell: &mut Shell, pid: u64, open: &[(u64, u64)], word: String) -> Resu
     let known = open.iter().find(|(other, _)| *other == set);
     let (_, fd) = known.with_context(|| format!("the set {set} was not handed over"))?;
     let (open, path) = (format!("/proc/{pid}/fd/{fd}"), format!("/tmp/plain/{set}"));
+    // No device can be opened under /tmp.
+    let node = format!("/dev/plain-{set}");
     shell.run(
         &format!(
-            "if [ -b {open} ]; then set -- $(stat -L -c '%t %T' {open}); mknod {path} b $((0x$1)) $((0x$2)); \
-             else cp {open} {path}; fi"
+            "if [ -b {open} ]; then set -- $(stat -L -c '%t %T' {open}); mknod {node} b $((0x$1)) $((0x$2)); \
+             ln -s {node} {path}; else cp {open} {path}; fi"
         ),
         COMMAND,
     )?;
