@@ -67,11 +67,7 @@ impl State {
     pub fn open(machine: &Machine) -> Result<Self> {
         ensure!(!machine.running(), "the machine still runs");
         let boot = machine.folder().join("boot.qcow2");
-        let raw = machine.folder().join("boot.raw");
-        Tool::new("qemu-img")
-            .args(["convert", "-f", "qcow2", "-O", "raw"])
-            .args([&boot, &raw])
-            .output()?;
+        let raw = raw_copy(&boot)?;
         let mut file = OpenOptions::new().read(true).open(&raw)?;
         let table = GPT::read_from(&mut file, SECTOR)?;
         let (_, partition) = table
@@ -182,6 +178,16 @@ impl State {
     }
 }
 
+/// Copies a disk into a file that can be looked into, beside it.
+fn raw_copy(disk: &Path) -> Result<PathBuf> {
+    let raw = disk.with_extension("raw");
+    Tool::new("qemu-img")
+        .args(["convert", "-f", "qcow2", "-O", "raw"])
+        .args([disk, &raw])
+        .output()?;
+    Ok(raw)
+}
+
 /// What is lost of the metadata that LVM keeps on a drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
@@ -195,11 +201,7 @@ pub enum Loss {
 pub fn lose_metadata(machine: &Machine, loss: Loss) -> Result<()> {
     ensure!(!machine.running(), "the machine still runs");
     let disk = machine.folder().join("data0.qcow2");
-    let raw = machine.folder().join("data0.raw");
-    Tool::new("qemu-img")
-        .args(["convert", "-f", "qcow2", "-O", "raw"])
-        .args([&disk, &raw])
-        .output()?;
+    let raw = raw_copy(&disk)?;
     let file = OpenOptions::new().read(true).write(true).open(&raw)?;
     let heads = heads(&file)?;
     ensure!(heads.len() == 2, "there are {} metadata areas", heads.len());

@@ -1,4 +1,5 @@
-//! Faults found by init, most of them while booting, left for the supervisor to show: one small file each under `/run/ashlar/faults`.
+//! Faults found by init, most of them while booting, left for the supervisor to show: one small file each under
+//! `/run/ashlar/faults`.
 //!
 //! Invariant: a fault names what is wrong and what to do about it, for a person who does not know how this works.
 //! A boot never stops at a fault; it goes on with what there is.
