@@ -10,9 +10,7 @@ use ashlar_api::event::Severity;
 use serde::Serialize;
 
 use super::log;
-use crate::sys::fs;
-
-const DIRECTORY: &str = "/run/ashlar/faults";
+use crate::sys::{fs, noted};
 
 /// One thing that is wrong with the machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,27 +30,16 @@ pub struct Fault {
 /// Leaves a fault for the supervisor and says it in the kernel log.
 pub fn report(fault: &Fault) {
     log::warn(format_args!("{} {}", fault.title, fault.detail));
-    if let Err(error) = write(Path::new(DIRECTORY), fault) {
+    if let Err(error) = noted::write(Path::new(noted::FOLDER), fault.code, fault) {
         log::error(log::chain(&error));
     }
 }
 
 /// Takes a fault back: its cause is gone.
 pub fn withdraw(code: &str) {
-    if let Err(error) = fs::remove_file(&Path::new(DIRECTORY).join(format!("{code}.json"))) {
+    if let Err(error) = fs::remove_file(&Path::new(noted::FOLDER).join(format!("{code}.json"))) {
         log::error(log::chain(&error));
     }
-}
-
-fn write(directory: &Path, fault: &Fault) -> Result<(), fs::FsError> {
-    fs::create_directory(directory)?;
-    // A struct of strings can always be written as JSON.
-    let text = serde_json::to_string(fault).unwrap_or_default();
-    fs::write_atomic(
-        &directory.join(format!("{}.json", fault.code)),
-        text.as_bytes(),
-        0o644,
-    )
 }
 
 #[cfg(test)]
@@ -70,7 +57,7 @@ mod tests {
             severity: Severity::Warning,
         };
         let faults = directory.path().join("faults");
-        write(&faults, &fault).unwrap();
+        noted::write(&faults, fault.code, &fault).unwrap();
         let text = std::fs::read_to_string(faults.join("low-memory.json")).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["severity"], "warning");

@@ -34,6 +34,7 @@ use super::reader::READER;
 use crate::state::schema::LIBRARY_PATH;
 use crate::sys::command::{CommandError, Tool};
 use crate::sys::fs::{self, Unmount};
+use crate::sys::noted;
 use crate::sys::pidfd::Exit;
 
 /// The end of the name of a file that is still coming.
@@ -44,8 +45,6 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 /// What the last repair overwrote; `e2undo -f` puts it back, from a rescue system.
 const UNDO: &str = "/var/lib/ashlar/library.e2undo";
-/// A repair is told of like what init finds wrong: until the node starts again.
-const FAULTS: &str = "/run/ashlar/faults";
 /// What e2fsck says where a drive does not give what it holds.
 const UNREADABLE: [&str; 3] = ["Input/output error", "Error reading block", "short read"];
 /// How much of what e2fsck said is told.
@@ -86,7 +85,7 @@ async fn check(device: &Path) -> Result<(), Error> {
     fs::remove_file(Path::new(UNDO))?;
     repair(device, Path::new(UNDO)).await?;
     tracing::warn!("the file system of the image library was repaired: {found}");
-    if let Err(error) = tell_of_repair(Path::new(FAULTS), &found) {
+    if let Err(error) = tell_of_repair(Path::new(noted::FOLDER), &found) {
         tracing::error!("tell of the repair of the image library: {error}");
     }
     Ok(())
@@ -169,11 +168,7 @@ fn tell_of_repair(folder: &Path, found: &str) -> Result<(), fs::FsError> {
         subject: None,
         since: Timestamp::now(),
     };
-    fs::create_directory(folder)?;
-    // Texts can always be written as JSON.
-    let text = serde_json::to_string(&fault).unwrap_or_default();
-    let path = folder.join(format!("{}.json", fault.code));
-    fs::write_atomic(&path, text.as_bytes(), 0o644)
+    noted::write(folder, &fault.code, &fault)
 }
 
 /// Lets the mounted file system fill its device.

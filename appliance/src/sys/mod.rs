@@ -14,6 +14,7 @@ pub mod home;
 pub mod hostname;
 pub mod init_socket;
 pub mod io_uring;
+pub mod noted;
 pub mod pidfd;
 pub mod proc;
 pub mod readable;
