@@ -19,7 +19,7 @@ use crate::boot::{Watch, plain};
 use crate::build::{self, Program};
 use crate::place::Place;
 use crate::progress::Step;
-use crate::qemu::{DataDisk, Machine, Nic, Record, RunOptions, accelerator, list};
+use crate::qemu::{DataDisk, Machine, Nic, PRESS_AGAIN, Record, RunOptions, accelerator, list};
 
 /// The port tried first, so that the address is the same from one run to the next.
 const USUAL_PORT: u16 = 8443;
@@ -331,8 +331,13 @@ fn stay(machine: &mut Machine, signals: Option<&AtomicBool>) -> Result<()> {
 fn power_off(machine: &mut Machine, signals: Option<&AtomicBool>) -> Result<()> {
     let step = Step::start("Powering off (Ctrl-C again pulls the power)");
     machine.press_power()?;
-    let end = Instant::now() + POWER_OFF;
+    let mut pressed = Instant::now();
+    let end = pressed + POWER_OFF;
     while machine.running() {
+        if pressed.elapsed() > PRESS_AGAIN {
+            machine.press_power()?;
+            pressed = Instant::now();
+        }
         if asked_to_stop(signals) || Instant::now() > end {
             machine.kill()?;
             step.done("pulled the power");

@@ -36,10 +36,12 @@ struct Boot {
 
 type Phase = fn(&mut Boot) -> Result<(), BootError>;
 
-const PHASES: [(&str, Phase); 9] = [
+const PHASES: [(&str, Phase); 10] = [
     ("file systems", file_systems),
     ("control groups", control_groups),
     ("drivers", drivers),
+    // The firmware is slow to tell, and the state waits for both.
+    ("firmware variables", |_| Ok(mounts::firmware_variables()?)),
     ("kernel settings", settings),
     ("loopback", |_| Ok(kernel::raise_loopback()?)),
     ("state", state),

@@ -27,11 +27,12 @@ use crate::sys::child::{Child, Launch};
 use crate::sys::sysfs;
 use crate::sys::uevent::Uevent;
 
-/// Wanted first, whether or not a device asks: the firmware's variables, which name the disk we were started from, and
-/// the state partition's file system, so that mounting does not wait for it.
-const FIRST: [&str; 5] = ["virtio_pci", "efivarfs", "virtio_blk", "ext4", "efi_pstore"];
+/// Wanted first, whether or not a device asks: the state partition's file system, so that mounting does not wait for it.
+/// That of the firmware's variables, which name the disk we were started from, is loaded by mounting it meanwhile.
+const FIRST: [&str; 4] = ["virtio_pci", "virtio_blk", "ext4", "efi_pstore"];
 
-/// Wanted whether or not a device asks: the power button's events.
+/// Wanted whether or not a device asks: the power button's events. Before other drives: a press that comes before its
+/// driver is lost.
 const ALWAYS: [&str; 2] = ["evdev", "button"];
 
 /// What stands between the machine and its address: the management bridge and the rules of the firewall.
@@ -72,7 +73,7 @@ const MOST_NAMES: usize = 4096;
 enum Turn {
     /// Behind the state or the console's address.
     First,
-    /// Behind other drives, and the state when it is none of the first.
+    /// Behind the power button, other drives, and the state when it is none of the first.
     Drives,
     /// All else.
     Rest,
@@ -98,12 +99,12 @@ impl Loader {
         for name in FIRST {
             loader.want(name, Turn::First);
         }
+        for name in ALWAYS {
+            loader.want(name, Turn::Drives);
+        }
         loader.look_again();
         for name in NETWORK {
             loader.want(name, Turn::First);
-        }
-        for name in ALWAYS {
-            loader.want(name, Turn::Rest);
         }
         // It takes seconds on a slow machine, and machines start last.
         if let Some(name) = virtualisation() {

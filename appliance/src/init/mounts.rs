@@ -26,7 +26,7 @@ const STRICT: MsFlags = MsFlags::MS_NOSUID
 const NO_DEVICES: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
 /// In the order of mounting.
-const WANTED: [Wanted; 12] = [
+const WANTED: [Wanted; 11] = [
     Wanted {
         target: "/proc",
         kind: "proc",
@@ -88,18 +88,20 @@ const WANTED: [Wanted; 12] = [
         options: "",
     },
     Wanted {
-        target: "/sys/firmware/efi/efivars",
-        kind: "efivarfs",
-        flags: STRICT,
-        options: "",
-    },
-    Wanted {
         target: "/sys/fs/pstore",
         kind: "pstore",
         flags: STRICT,
         options: "",
     },
 ];
+
+/// Apart from the others: to mount it is to ask the firmware for each of its variables.
+const FIRMWARE_VARIABLES: Wanted = Wanted {
+    target: "/sys/firmware/efi/efivars",
+    kind: "efivarfs",
+    flags: STRICT,
+    options: "",
+};
 
 /// Made by init before anybody else runs; unprivileged programs may pass through but not look.
 const DIRECTORIES: [(&str, u32); 10] = [
@@ -140,13 +142,18 @@ pub fn kernel_file_systems() -> Result<(), FsError> {
     worst
 }
 
+/// Mounts the variables of the firmware, where there is one that has some.
+pub fn firmware_variables() -> Result<(), FsError> {
+    if !Path::new("/sys/firmware/efi").exists() {
+        return Ok(());
+    }
+    ensure(&FIRMWARE_VARIABLES)
+}
+
 fn ensure(wanted: &Wanted) -> Result<(), FsError> {
     let target = Path::new(wanted.target);
     // Before /proc is mounted nothing can be looked up; mounting twice is refused with EBUSY then.
     if fs::is_mounted(target).unwrap_or(false) {
-        return Ok(());
-    }
-    if wanted.kind == "efivarfs" && !Path::new("/sys/firmware/efi").exists() {
         return Ok(());
     }
     // Under /sys the kernel makes the place itself, where it has the feature.

@@ -14,7 +14,7 @@ use super::nft::{self, Listing};
 use super::observe::{Link, Observed};
 use super::plan::is_network_bridge;
 use super::want::{FORWARD, accept_ra, no_ipv6};
-use super::{Error, dnsmasq};
+use super::{Error, dnsmasq, generation};
 use crate::reconcile::children::Children;
 use crate::state::schema::MANAGEMENT_BRIDGE;
 use crate::sys::sysfs;
@@ -29,8 +29,8 @@ pub struct Eyes {
     started: Instant,
     /// Since when, in seconds since the machine started, this knows of no lease and of no word of the client.
     silent: Option<u64>,
-    /// The firewall as it was listed right after it was written.
-    firewall: Option<Listing>,
+    /// The firewall as it was listed right after it was written, and the generation in which it was still so.
+    firewall: Option<(Listing, Option<u32>)>,
 }
 
 impl Eyes {
@@ -47,8 +47,11 @@ impl Eyes {
     /// The firewall was written just now: what is listed is what was meant, unless somebody added or removed a rule in
     /// that very moment; then it is written again.
     pub async fn firewall_written(&mut self, ruleset: &nft::Ruleset) -> Result<(), Error> {
+        let now = generation();
         let listed = nft::list().await?;
-        self.firewall = listed.filter(|listed| listed.rules == ruleset.rules());
+        self.firewall = listed
+            .filter(|listed| listed.rules == ruleset.rules())
+            .map(|listed| (listed, now));
         Ok(())
     }
 
@@ -113,13 +116,20 @@ impl Eyes {
     /// The fingerprint in force, unless the rules were changed under it. Rules that this process did not write are not
     /// trusted: they may have been changed while nobody looked.
     async fn firewall(&mut self) -> Result<Option<String>, Error> {
-        let Some(written) = &self.firewall else {
+        let Some((written, then)) = &mut self.firewall else {
             return Ok(None);
         };
+        // Asked first: what changes while it is listed is seen the next time.
+        let now = generation();
+        if now.is_some() && now == *then {
+            return Ok(written.fingerprint.clone());
+        }
         let listed = nft::list().await?;
-        Ok(listed
-            .filter(|listed| listed == written)
-            .and_then(|listed| listed.fingerprint))
+        if listed.as_ref() != Some(written) {
+            return Ok(None);
+        }
+        *then = now;
+        Ok(written.fingerprint.clone())
     }
 
     /// Who has which address, by network bridge.
@@ -128,6 +138,13 @@ impl Eyes {
             .map(|text| dnsmasq::leases(&text))
             .unwrap_or_default()
     }
+}
+
+/// The generation of the firewall. Where it can not be told, the rules are listed.
+fn generation() -> Option<u32> {
+    generation::generation()
+        .inspect_err(|error| tracing::debug!("the firewall's generation is not told: {error}"))
+        .ok()
 }
 
 /// What only `/sys` knows of links.

@@ -27,6 +27,7 @@ mod dnsmasq;
 mod domain;
 mod events;
 mod eyes;
+mod generation;
 mod management;
 mod netlink;
 mod nft;

@@ -9,6 +9,9 @@
 //! Invariant: `udevd`, which init started, is started anew before anything else when it ended and, each time, told of
 //! the devices that were there before it, because LVM waits for what it says of volumes. A unit whose configuration changed
 //! is ended and started anew; one that cannot stay up is a fault, and is started again at growing intervals.
+//!
+//! The time keeper comes when the machine has all its devices: by then it is known whom the network suggests it asks, and
+//! nobody waits for it, while its start takes the processor from what somebody waits for.
 
 mod plan;
 mod status;
@@ -71,16 +74,25 @@ pub struct ServiceDomain {
     since: BTreeMap<String, (bool, Timestamp)>,
     faults_since: BTreeMap<String, Timestamp>,
     status: watch::Sender<Status>,
+    settled: watch::Receiver<bool>,
 }
 
 impl ServiceDomain {
-    /// Starts nothing yet. `suggested` are the time servers that the network offers.
+    /// Starts nothing yet. `suggested` are the time servers that the network offers; `settled` turns true when the
+    /// machine has all its devices. Needs a runtime.
     pub fn new(
         store: Store,
         suggested: watch::Receiver<Vec<IpAddr>>,
         waker: Waker,
         status: watch::Sender<Status>,
+        settled: watch::Receiver<bool>,
     ) -> ServiceDomain {
+        let (mut devices, at_last) = (settled.clone(), waker.clone());
+        tokio::spawn(async move {
+            if devices.wait_for(|settled| *settled).await.is_ok() {
+                at_last.wake();
+            }
+        });
         ServiceDomain {
             store,
             suggested,
@@ -88,6 +100,7 @@ impl ServiceDomain {
             since: BTreeMap::new(),
             faults_since: BTreeMap::new(),
             status,
+            settled,
         }
     }
 
@@ -122,7 +135,11 @@ impl Domain for ServiceDomain {
         let site = self.store.site()?;
         let servers = site.map(|site| site.spec.ntp_servers).unwrap_or_default();
         let suggested = self.suggested.borrow_and_update().clone();
-        Ok(vec![Unit::Udevd, Unit::chronyd(&servers, &suggested)])
+        let mut units = vec![Unit::Udevd];
+        if *self.settled.borrow_and_update() {
+            units.push(Unit::chronyd(&servers, &suggested));
+        }
+        Ok(units)
     }
 
     async fn observe(&mut self) -> Result<Observed, Error> {

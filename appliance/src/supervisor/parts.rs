@@ -63,7 +63,13 @@ impl Parts {
         let waker = Waker::default();
         let (status, services) = watch::channel(service::Status::default());
         let (suggest, suggested) = watch::channel(Vec::new());
-        let domain = service::ServiceDomain::new(store.clone(), suggested, waker.clone(), status);
+        let domain = service::ServiceDomain::new(
+            store.clone(),
+            suggested,
+            waker.clone(),
+            status,
+            settled.clone(),
+        );
         loops.push(tokio::spawn(pass_time_servers(
             network.clone(),
             suggest,

@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Turns true once, for good.
 pub fn watch() -> watch::Receiver<bool> {
-    let (settled, seen) = watch::channel(false);
+    // A later supervisor of the same machine knows at once.
+    let (settled, seen) = watch::channel(Path::new(SETTLED).exists());
     tokio::spawn(async move {
         match tokio::time::timeout(PATIENCE, appears(Path::new(SETTLED))).await {
             Ok(Ok(())) => {}

@@ -15,9 +15,13 @@ pub const FINGERPRINT: &str = "2";
 /// Its socket, there once it listens.
 pub const CONTROL: &str = "/run/udev/control";
 
-/// The kinds of devices whose rules do something we need: disks and volumes get names, NICs too, and `/dev/kvm` and its
-/// like their permissions. To announce all devices keeps a small machine busy for seconds.
-const ANNOUNCED: [&str; 3] = ["net", "misc", "block"];
+/// The kinds of devices whose rules do something we need: NICs and disks and volumes get names. To announce all devices
+/// keeps a small machine busy for seconds.
+const ANNOUNCED: [&str; 2] = ["net", "block"];
+/// Loop devices have no names, and there are always some.
+const NAMELESS: &str = "loop";
+/// Of the others, those that get permissions.
+const PERMITTED: [&str; 4] = ["kvm", "tun", "vhost-net", "vhost-vsock"];
 
 /// How it is started.
 pub fn launch() -> Launch {
@@ -36,11 +40,16 @@ pub fn listens() -> bool {
 
 /// Has the kernel tell of the devices that were there before it (sysfs(5), `uevent`).
 pub fn announce() {
-    for kind in ANNOUNCED {
-        let devices = Path::new("/sys/class").join(kind);
-        for name in sysfs::names(&devices) {
-            // A device that has just gone needs no announcement.
-            let _ = std::fs::write(devices.join(name).join("uevent"), "add");
-        }
+    let classes = Path::new("/sys/class");
+    let named = ANNOUNCED.iter().flat_map(|kind| {
+        let devices = classes.join(kind);
+        let names = sysfs::names(&devices).into_iter();
+        let names = names.filter(|name| !name.starts_with(NAMELESS));
+        names.map(move |name| devices.join(name))
+    });
+    let permitted = PERMITTED.iter().map(|name| classes.join("misc").join(name));
+    for device in named.chain(permitted) {
+        // A device that is not there, or has just gone, needs no announcement.
+        let _ = std::fs::write(device.join("uevent"), "add");
     }
 }

@@ -21,6 +21,8 @@ use crate::place::Place;
 use crate::tool::Tool;
 
 const GONE: Duration = Duration::from_secs(20);
+/// A press that comes before the machine has the driver of its button is lost: then it is pressed again.
+pub const PRESS_AGAIN: Duration = Duration::from_secs(10);
 
 /// A machine that exists; it may run or not.
 #[derive(Debug)]
@@ -153,15 +155,18 @@ impl Machine {
         self.record.running()
     }
 
-    /// Presses the power button and waits for the machine to go off; after the time its power is pulled, which is an
-    /// error that says so.
+    /// Presses the power button, again from time to time as a person would, and waits for the machine to go off; after
+    /// the time its power is pulled, which is an error that says so.
     pub fn stop(&mut self, limit: Duration) -> Result<()> {
         if !self.running() {
             return Ok(());
         }
-        self.press_power()?;
-        if self.wait_off(limit) {
-            return Ok(());
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            self.press_power()?;
+            if self.wait_off(PRESS_AGAIN.min(end.saturating_duration_since(Instant::now()))) {
+                return Ok(());
+            }
         }
         self.kill()?;
         bail!(
@@ -171,9 +176,15 @@ impl Machine {
         )
     }
 
-    /// Presses the power button and returns at once.
+    /// Presses the power button and returns at once. One that is off already is no failure.
     pub fn press_power(&self) -> Result<()> {
-        self.qmp()?.execute("system_powerdown", json!({})).map(drop)
+        let pressed = self
+            .qmp()
+            .and_then(|mut qmp| qmp.execute("system_powerdown", json!({})));
+        match pressed {
+            Err(error) if self.running() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Pulls the power: QEMU is killed as it stands. The disks stay as they are.

@@ -10,6 +10,11 @@ import uPlot from "uplot";
 // Seconds shown while there is no value, and at least: around a single value uPlot shows years.
 const EMPTY = 3600;
 const LEAST = 120;
+// Steps of the time axis: labels tell minutes, so that a shorter step would show one twice.
+const MINUTE = 60;
+const DAY = 86400;
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720].map((minutes) => minutes * MINUTE);
+const DAYS = [1, 2, 7, 14, 28].map((days) => days * DAY);
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 function amount(value) {
@@ -113,7 +118,7 @@ class Chart extends HTMLElement {
     const precise = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: zone });
     const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: zone });
     return {
-      axis: (seconds, span) => (span > 2 * 86400 ? day : clock).format(seconds * 1000),
+      axis: (seconds, span) => (span > 2 * DAY ? day : clock).format(seconds * 1000),
       point: (seconds) => precise.format(seconds * 1000),
     };
   }
@@ -172,6 +177,7 @@ class Chart extends HTMLElement {
           grid: { show: false },
           ticks: { show: false },
           space: 90,
+          incrs: [...STEPS, ...DAYS],
           values: (_plot, splits) => {
             const span = splits.length > 1 ? splits[splits.length - 1] - splits[0] : 0;
             return splits.map((seconds) => times.axis(seconds, span));
