@@ -63,6 +63,7 @@ pub fn start(subject: &mut Subject) -> Result<Vec<Figure>> {
         by_hand.push(plainly(&mut shell, &command)?);
         by_us.push(ours(subject, &mut shell, &path, &log, |_, _| ())?.0);
     }
+    shell.run("rm -rf /tmp/plain /dev/plain-*", COMMAND)?;
     let (ours, plain) = (median(by_us), median(by_hand));
     Ok(vec![
         figure(
@@ -129,7 +130,7 @@ fn plainly(shell: &mut Shell, command: &str) -> Result<Duration> {
     let took = began.elapsed();
     let said = shell.run(
         "grep -E '^(State|Threads)' /proc/$plain/status; tail -n 5 /tmp/plain/qemu.log /tmp/plain/serial.log; \
-         kill -9 $plain; rm -rf /tmp/plain /dev/plain-*",
+         kill -9 $plain; rm -f /tmp/plain/*.log /tmp/plain/*.sock",
         COMMAND,
     );
     spoke.with_context(|| format!("QEMU by hand is and said: {said:?}"))?;
