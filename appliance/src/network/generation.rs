@@ -59,6 +59,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn changes_with_the_rules_and_only_then() {
+        let nft = |words: &[&str]| {
+            let done = std::process::Command::new("nft").args(words).status();
+            assert!(done.unwrap().success());
+        };
+        std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let empty = generation().unwrap();
+            nft(&["add", "table", "inet", "of-others"]);
+            let changed = generation().unwrap();
+            assert_ne!(empty, changed);
+            nft(&["list", "ruleset"]);
+            assert_eq!(generation().unwrap(), changed);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
     fn finds_the_number_among_the_attributes() {
         let mut answer = request();
         answer[4..6].copy_from_slice(&NEW_GENERATION.to_ne_bytes());

@@ -214,3 +214,30 @@ pub async fn take_down() -> Vec<Error> {
     }
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ashlar_api::NodeId;
+
+    #[tokio::test]
+    async fn the_time_keeper_waits_for_the_devices() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = NodeId(uuid::Uuid::from_u128(1));
+        let store = Store::open(folder.path(), node).await.unwrap();
+        let (settle, settled) = watch::channel(false);
+        let (_, suggested) = watch::channel(Vec::new());
+        let (status, _) = watch::channel(Status::default());
+        let waker = Waker::default();
+        let mut domain = ServiceDomain::new(store, suggested, waker.clone(), status, settled);
+        let mut names = || -> Vec<&str> {
+            let units = domain.desired().unwrap();
+            units.iter().map(Unit::name).collect()
+        };
+        assert_eq!(names(), ["udevd"]);
+        settle.send_replace(true);
+        let woken = tokio::time::timeout(Duration::from_secs(5), waker.woken());
+        woken.await.unwrap();
+        assert_eq!(names(), ["udevd", "chronyd"]);
+    }
+}
