@@ -16,11 +16,9 @@ use crate::tool::Tool;
 /// The kernel's command line. The last console is /dev/console: the serial line, where it is seen without a screen.
 /// A kernel that panics starts again: with boot counting that is what brings the older slot back. Its ciphers are not tried
 /// at each start (`cryptomgr.notests`, the default of kernels that are not Debian's): it takes most of a second of an
-/// emulated processor. While it starts, the kernel does not let its own clean-up (RCU) wait for its processors to pass by, but
-/// asks them (`rcupdate.rcu_expedited`); init ends that.
+/// emulated processor.
 pub const COMMAND_LINE: &str =
-    "console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=10 oops=panic cryptomgr.notests \
-     rcupdate.rcu_expedited=1";
+    "console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=10 oops=panic cryptomgr.notests";
 
 const PAGE: u64 = 4096;
 
