@@ -47,16 +47,6 @@ pub struct Facts {
     pub seed: bool,
 }
 
-impl Facts {
-    /// How QEMU reads and writes files and devices.
-    fn aio(&self) -> &'static str {
-        match self.io_uring {
-            true => "io_uring",
-            false => "threads",
-        }
-    }
-}
-
 /// What a disk is on the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskKind {
@@ -179,7 +169,7 @@ pub fn macs(machine: &VmRecord) -> Vec<Mac> {
 pub fn command_line(machine: &VmRecord, facts: &Facts) -> CommandLine {
     let mut line = CommandLine::default();
     board(&mut line, machine, facts);
-    firmware(&mut line, facts);
+    firmware(&mut line);
     consoles(&mut line);
     disks(&mut line, machine, facts);
     interfaces(&mut line, machine, facts);
@@ -261,13 +251,10 @@ fn board(line: &mut CommandLine, machine: &VmRecord, facts: &Facts) {
     line.option("-device", "pvpanic");
 }
 
-fn firmware(line: &mut CommandLine, facts: &Facts) {
+fn firmware(line: &mut CommandLine) {
     line.read_only_file(Handle::Firmware, "firmware");
     let path = line.as_file(Handle::Variables);
-    // The guest writes to flash byte by byte, each a write that it waits for; some starts write all of it.
-    let node = json!({
-        "driver": "file", "node-name": "variables", "filename": path, "aio": facts.aio(),
-    });
+    let node = json!({"driver": "file", "node-name": "variables", "filename": path});
     line.option("-blockdev", node.to_string());
 }
 
@@ -302,7 +289,10 @@ fn consoles(line: &mut CommandLine) {
 
 fn disks(line: &mut CommandLine, machine: &VmRecord, facts: &Facts) {
     let volumes = volumes(machine);
-    let aio = facts.aio();
+    let aio = match facts.io_uring {
+        true => "io_uring",
+        false => "threads",
+    };
     for (index, volume) in volumes.iter().enumerate() {
         let path = line.as_file(Handle::Disk(index));
         let node = disk_node(index);
