@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
@@ -19,12 +19,14 @@ use crate::boot::{Watch, plain};
 use crate::build::{self, Program};
 use crate::place::Place;
 use crate::progress::Step;
-use crate::qemu::{DataDisk, Machine, Nic, PRESS_AGAIN, Record, RunOptions, accelerator, list};
+use crate::qemu::{DataDisk, Machine, Nic, Record, RunOptions, accelerator, list};
 
 /// The port tried first, so that the address is the same from one run to the next.
 const USUAL_PORT: u16 = 8443;
 const BOOT: Duration = Duration::from_secs(180);
 const POWER_OFF: Duration = Duration::from_secs(130);
+/// A press that comes before the machine has the driver of its button is lost: a person presses again.
+const PRESS_AGAIN: Duration = Duration::from_secs(10);
 /// How long a command in the debug shell may take.
 const COMMAND: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(100);
@@ -140,7 +142,11 @@ pub fn stop(place: &Place, name: &str) -> Result<()> {
         return Ok(());
     }
     let step = Step::start(format!("Powering off {name}"));
-    machine.stop(POWER_OFF)?;
+    ensure!(
+        press_until_off(&mut machine, None)?,
+        "the machine {name} did not go off within {} s of its power button; it was killed",
+        POWER_OFF.as_secs()
+    );
     step.done("");
     Ok(())
 }
@@ -330,23 +336,29 @@ fn stay(machine: &mut Machine, signals: Option<&AtomicBool>) -> Result<()> {
 
 fn power_off(machine: &mut Machine, signals: Option<&AtomicBool>) -> Result<()> {
     let step = Step::start("Powering off (Ctrl-C again pulls the power)");
+    let off = press_until_off(machine, signals)?;
+    step.done(if off { "" } else { "pulled the power" });
+    Ok(())
+}
+
+/// Presses the power button, again from time to time, until the machine is off. False when it took too long or was asked
+/// to stop once more: then its power was pulled.
+fn press_until_off(machine: &mut Machine, signals: Option<&AtomicBool>) -> Result<bool> {
     machine.press_power()?;
     let mut pressed = Instant::now();
     let end = pressed + POWER_OFF;
     while machine.running() {
+        if asked_to_stop(signals) || Instant::now() > end {
+            machine.kill()?;
+            return Ok(false);
+        }
         if pressed.elapsed() > PRESS_AGAIN {
             machine.press_power()?;
             pressed = Instant::now();
         }
-        if asked_to_stop(signals) || Instant::now() > end {
-            machine.kill()?;
-            step.done("pulled the power");
-            return Ok(());
-        }
         std::thread::sleep(LOOK);
     }
-    step.done("");
-    Ok(())
+    Ok(true)
 }
 
 /// A size as people write it: `20G`, `512M`; a number alone is bytes.

@@ -21,8 +21,6 @@ use crate::place::Place;
 use crate::tool::Tool;
 
 const GONE: Duration = Duration::from_secs(20);
-/// A press that comes before the machine has the driver of its button is lost: then it is pressed again.
-pub const PRESS_AGAIN: Duration = Duration::from_secs(10);
 
 /// A machine that exists; it may run or not.
 #[derive(Debug)]
@@ -155,18 +153,15 @@ impl Machine {
         self.record.running()
     }
 
-    /// Presses the power button, again from time to time as a person would, and waits for the machine to go off; after
-    /// the time its power is pulled, which is an error that says so.
+    /// Presses the power button once and waits for the machine to go off; after the time its power is pulled, which is an
+    /// error that says so.
     pub fn stop(&mut self, limit: Duration) -> Result<()> {
         if !self.running() {
             return Ok(());
         }
-        let end = Instant::now() + limit;
-        while Instant::now() < end {
-            self.press_power()?;
-            if self.wait_off(PRESS_AGAIN.min(end.saturating_duration_since(Instant::now()))) {
-                return Ok(());
-            }
+        self.press_power()?;
+        if self.wait_off(limit) {
+            return Ok(());
         }
         self.kill()?;
         bail!(

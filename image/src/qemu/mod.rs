@@ -16,7 +16,7 @@ mod shell;
 mod snapshot;
 
 pub use accelerator::{Accelerator, accelerator};
-pub use machine::{Machine, PRESS_AGAIN, reap};
+pub use machine::{Machine, reap};
 pub use qmp::Qmp;
 pub use record::{Record, list};
 pub use shell::Shell;
