@@ -91,6 +91,15 @@ impl Waker {
     pub fn wake(&self) {
         self.0.notify_one();
     }
+    /// Has the domain look again once this turns true. Needs a runtime.
+    pub fn wake_when(&self, mut flag: watch::Receiver<bool>) {
+        let waker = self.clone();
+        tokio::spawn(async move {
+            if flag.wait_for(|is| *is).await.is_ok() {
+                waker.wake();
+            }
+        });
+    }
     /// Waits for the next wake-up. Cancel-safe: a wake-up that nobody waited for is kept.
     pub async fn woken(&self) {
         self.0.notified().await;

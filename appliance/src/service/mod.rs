@@ -87,12 +87,7 @@ impl ServiceDomain {
         status: watch::Sender<Status>,
         settled: watch::Receiver<bool>,
     ) -> ServiceDomain {
-        let (mut devices, at_last) = (settled.clone(), waker.clone());
-        tokio::spawn(async move {
-            if devices.wait_for(|settled| *settled).await.is_ok() {
-                at_last.wake();
-            }
-        });
+        waker.wake_when(settled.clone());
         ServiceDomain {
             store,
             suggested,

@@ -72,12 +72,7 @@ impl StorageDomain {
         status: watch::Sender<Status>,
         settled: watch::Receiver<bool>,
     ) -> StorageDomain {
-        let (mut devices, at_last) = (settled.clone(), waker.clone());
-        tokio::spawn(async move {
-            if devices.wait_for(|settled| *settled).await.is_ok() {
-                at_last.wake();
-            }
-        });
+        waker.wake_when(settled.clone());
         StorageDomain {
             store,
             node,
