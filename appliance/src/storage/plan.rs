@@ -27,6 +27,7 @@ use ashlar_api::{Bytes, ImageId, PoolId};
 
 use super::lvm::Group;
 use super::observe::{Content, Drive, Library, Observed, Work};
+use super::step::Disk;
 pub use super::step::{Step, Subject};
 use super::want::Desired;
 use crate::state::command::Outcome;
@@ -144,7 +145,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Restores the metadata of a pool once all drives had time to appear, unless its volumes are in use: what is on the
-    /// drives may be older than what the kernel knows.
+    /// drives may be older than what the kernel knows. Of two pools that name the same drive, which the rules do not
+    /// allow but an old record may, one at a time: what the first found decides what there is for the second.
     fn restore(&mut self, pool: &PoolRecord) {
         let damaged = self.damaged(pool);
         let is_used = damaged.iter().any(|drive| !drive.holders.is_empty());
@@ -152,7 +154,14 @@ impl<'a> Plan<'a> {
             return;
         }
         let disk = |drive: &&Drive| self.observed.disk(&drive.path);
-        let drives = damaged.iter().map(disk).collect();
+        let drives: Vec<Disk> = damaged.iter().map(disk).collect();
+        let is_taken = self.steps.iter().any(|step| match step {
+            Step::RestoreGroup { drives: taken, .. } => drives.iter().any(|d| taken.contains(d)),
+            _ => false,
+        });
+        if is_taken {
+            return;
+        }
         self.step(Step::RestoreGroup {
             id: pool.id,
             drives,
