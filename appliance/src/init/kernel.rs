@@ -46,6 +46,15 @@ pub fn apply_settings() {
     }
 }
 
+/// Ends what the command line began (`rcupdate.rcu_expedited`): while the machine starts, whoever waits for the kernel's
+/// clean-up is not kept waiting, at the price of disturbing all processors, which guests would feel.
+pub fn end_haste() {
+    let path = "/sys/kernel/rcu_expedited";
+    if let Err(error) = std::fs::write(path, "0") {
+        log::warn(format_args!("cannot set {path}: {error}"));
+    }
+}
+
 /// Raises the loopback link; the kernel then gives it its address.
 pub fn raise_loopback() -> std::io::Result<()> {
     let socket = socket(

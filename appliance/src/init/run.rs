@@ -276,6 +276,7 @@ impl Main {
             // Only now is what has no driver known to be absent.
             kernel::shortcomings().iter().for_each(fault::report);
             modules::load_soon();
+            kernel::end_haste();
             if let Err(error) = fs::write_atomic(Path::new(SETTLED), b"", 0o644) {
                 log::error(log::chain(&error));
             }

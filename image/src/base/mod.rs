@@ -10,6 +10,7 @@
 //! deleting: an appliance has a closed list of programs, and libraries follow from what those link.
 
 mod choose;
+mod signature;
 mod tree;
 
 pub use tree::walk;
@@ -28,7 +29,7 @@ use crate::tool::Tool;
 /// The Debian release the packages come from.
 const SUITE: &str = "trixie";
 /// Raise it when the code here makes something else from the same lists.
-const RECIPE: &str = "3";
+const RECIPE: &str = "4";
 
 /// Kernel, EFI programs, stage 0's parts and the root squashfs without the program.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Base;
 use super::choose::{Packages, Rules, closure, needed};
+use super::signature;
 use crate::progress::Step;
 use crate::tool::Tool;
 
@@ -98,6 +99,7 @@ pub fn build(
     applets(&tree)?;
     step.say("unpacking modules");
     unpack_modules(&tree, &step)?;
+    signature::remove(&tree)?;
     step.say("indexing libraries and modules");
     Tool::new("ldconfig").arg("-r").arg(&tree).show(&step)?;
     index_modules(&tree, &step)?;
