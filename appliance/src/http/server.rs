@@ -102,6 +102,9 @@ const HEAD: Duration = Duration::from_secs(30);
 const CONNECTIONS: usize = 512;
 /// TLS handshakes under way in one thread at most.
 const HANDSHAKES: usize = 64;
+/// How long a client may go on sending what has been answered already, an upload that was refused at once, say. Closed
+/// earlier, the connection breaks under it, and the answer that told why is lost.
+const LINGER: Duration = Duration::from_secs(10);
 /// The end of an answer does not wait for the acknowledgement of its beginning, which takes the other side 40 ms (tcp(7)).
 const NO_DELAY: bool = true;
 /// Waits between attempts to open a way in: the first, and the longest.
@@ -204,7 +207,7 @@ impl Way {
                     .tcp_nodelay(NO_DELAY)
                     .keep_alive(Duration::from_secs(75))
                     .client_request_timeout(HEAD)
-                    .client_disconnect_timeout(Duration::from_secs(2))
+                    .client_disconnect_timeout(LINGER)
                     .tls_handshake_timeout(HEAD)
                     .shutdown_timeout(2)
                     .disable_signals()
