@@ -41,10 +41,7 @@ pub fn arguments(
         "-machine",
         "q35,pflash0=firmware,pflash1=variables,graphics=on",
     );
-    match accelerator {
-        Accelerator::Kvm => list.add("-accel", "kvm"),
-        Accelerator::Tcg => list.add("-accel", "tcg,thread=multi"),
-    }
+    list.add("-accel", accelerator.argument());
     list.add(
         "-cpu",
         options.cpu.as_deref().unwrap_or_else(|| accelerator.cpu()),

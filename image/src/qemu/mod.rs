@@ -16,7 +16,8 @@ mod shell;
 mod snapshot;
 
 pub use accelerator::{Accelerator, accelerator};
-pub use machine::{Machine, reap};
+pub use emulator::Emulator;
+pub use machine::{Machine, free_port, reap};
 pub use qmp::Qmp;
 pub use record::{Record, list};
 pub use shell::Shell;
