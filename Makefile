@@ -27,6 +27,7 @@ image:
 test:
 	@image/setup.sh test
 	@$(CARGO) image build
+	buildroot/board/ashlar/check-config.test
 ifdef NEXTEST
 	$(CARGO) nextest run
 	$(CARGO) nextest run --package ashlar-web
