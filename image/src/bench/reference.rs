@@ -136,9 +136,7 @@ impl System {
             .build()
             .context("cannot set up the HTTP client")?;
         let began = Instant::now();
-        machine.wait(began, "its kernel says nothing", || {
-            Ok(says_something(&log))
-        })?;
+        machine.wait(began, "its kernel says nothing", || Ok(says_something(&log)))?;
         let kernel = Instant::now();
         let page = format!("https://127.0.0.1:{port}/");
         machine.wait(began, "Cockpit does not answer", || {
