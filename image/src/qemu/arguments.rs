@@ -41,7 +41,10 @@ pub fn arguments(
         "-machine",
         "q35,pflash0=firmware,pflash1=variables,graphics=on",
     );
-    list.add("-accel", accelerator.argument());
+    match accelerator {
+        Accelerator::Kvm => list.add("-accel", "kvm"),
+        Accelerator::Tcg => list.add("-accel", "tcg,thread=multi"),
+    }
     list.add(
         "-cpu",
         options.cpu.as_deref().unwrap_or_else(|| accelerator.cpu()),

@@ -16,8 +16,7 @@ mod shell;
 mod snapshot;
 
 pub use accelerator::{Accelerator, accelerator};
-pub use emulator::Emulator;
-pub use machine::{Machine, free_port, reap};
+pub use machine::{Machine, reap};
 pub use qmp::Qmp;
 pub use record::{Record, list};
 pub use shell::Shell;
