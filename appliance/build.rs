@@ -1,4 +1,4 @@
-//! How the program is linked: with a table of relocations a fortieth as long, which the dynamic linker of every start
+//! How the program is linked: with a table of relocations a fiftieth as long, which the dynamic linker of every start
 //! goes through (`DT_RELR`, glibc 2.36), and functions that came out the same kept once.
 
 fn main() {
