@@ -57,7 +57,7 @@ pub struct RunArguments {
     /// Memory, like 4G
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
     memory: u64,
-    /// Processors
+    /// Processors; an emulated machine gets one more, on which nothing runs but interrupts
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     cpus: u32,
     /// A file with settings for the first boot; the machine gets it as firmware configuration, but this version does not

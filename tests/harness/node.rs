@@ -30,8 +30,8 @@ pub fn options(name: &str) -> RunOptions {
 }
 
 /// The same, for guests that run in their firmware all the time. Each tick of theirs is a chance for the emulator to end
-/// the node, the more so the busier this machine is (see `CALM_TIMER` in `image/src/qemu/arguments.rs`): one in five
-/// seconds is enough for a machine that does nothing.
+/// the node, the more so the busier this machine is (see `image/src/qemu/emulation.rs`): one in five seconds is enough
+/// for a machine that does nothing.
 pub fn calm(mut options: RunOptions) -> RunOptions {
     let slow = "kvm.min_timer_period_us=5000000";
     options.kernel_arguments.push(slow.to_owned());
@@ -81,9 +81,7 @@ impl Node {
             }
             self.api.get::<Health>("/api/v1/health").await.map(Some)
         });
-        health
-            .await
-            .with_context(|| format!("the end of the serial log:\n{}", self.log_end()))
+        health.await.with_context(|| self.condition())
     }
 
     /// Claims it with the code on its screen.
@@ -108,7 +106,7 @@ impl Node {
             Ok::<_, std::convert::Infallible>(line.map(|rest| rest.trim().to_owned()))
         })
         .await
-        .with_context(|| format!("the end of the serial log:\n{}", self.log_end()))
+        .with_context(|| self.condition())
     }
 
     /// Everything the serial line said since power-on.
@@ -130,7 +128,7 @@ impl Node {
             }
         })
         .await
-        .with_context(|| format!("the end of the serial log:\n{}", self.log_end()))
+        .with_context(|| self.condition())
     }
 
     /// Plugs a card with DHCP into a free slot, and leads the port of the API through it.
@@ -169,13 +167,47 @@ impl Node {
             Ok::<_, std::convert::Infallible>(shown.contains(&wanted).then_some(()))
         })
         .await
-        .with_context(|| format!("the end of the serial log:\n{}", self.log_end()))
+        .with_context(|| self.condition())
     }
 
-    fn log_end(&self) -> String {
+    /// For a failure: what it last said, and what its processors do. One that sleeps (`HLT=1`) with interrupts allowed
+    /// (`IF`) while some wait (`IRR`) was not woken by the emulator.
+    pub fn condition(&self) -> String {
         let text = self.screen();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        let end = lines[lines.len().saturating_sub(40)..].join("\n");
+        let processors = self
+            .processors()
+            .unwrap_or_else(|error| format!("not known: {error:#}"));
+        format!("its processors:\n{processors}\nthe end of its serial log:\n{end}")
+    }
+
+    /// A line for each processor: what it executes and which interrupts are in service (ISR) and wait (IRR).
+    fn processors(&self) -> Result<String> {
+        let mut qmp = self.machine.qmp()?;
+        let mut monitor = |line: &str| -> Result<String> {
+            let said = qmp.execute(
+                "human-monitor-command",
+                serde_json::json!({ "command-line": line }),
+            )?;
+            let said = said.as_str().context("QEMU's monitor says no text")?;
+            Ok(said.to_owned())
+        };
+        let registers = monitor("info registers -a")?;
+        let mut processors = Vec::new();
+        for (number, registers) in registers.split("CPU#").skip(1).enumerate() {
+            let lapic = monitor(&format!("info lapic {number}"))?;
+            let told: Vec<_> = registers
+                .lines()
+                .filter(|line| line.starts_with("RIP=") || line.starts_with("EIP="))
+                .chain(lapic.lines().filter(|line| {
+                    line.starts_with("ISR") || line.starts_with("IRR") || line.starts_with("LVTT\t")
+                }))
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect();
+            processors.push(format!("{number}: {}", told.join("; ")));
+        }
+        Ok(processors.join("\n"))
     }
 
     /// Makes a pool on the first data disk and waits until it is ready.

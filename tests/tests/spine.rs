@@ -144,7 +144,10 @@ async fn make_machine(node: &Node, browser: &mut Browser) -> Result<String> {
 /// Logs in on the serial line, which shows a prompt then.
 async fn log_in(node: &Node, id: &str) -> Result<Serial> {
     let mut serial = Serial::open(node.api(), id).await?;
-    serial.expect("login:", FIRST_BOOT).await?;
+    serial
+        .expect("login:", FIRST_BOOT)
+        .await
+        .with_context(|| node.condition())?;
     serial.send(&format!("{GUEST_USER}\n")).await?;
     serial.expect("assword:", SHELL).await?;
     serial.send(&format!("{GUEST_PASSWORD}\n")).await?;

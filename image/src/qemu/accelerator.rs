@@ -29,6 +29,14 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
+    /// The value of QEMU's `-accel`.
+    pub fn argument(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg,thread=multi",
+        }
+    }
+
     /// The processor model that fits. Emulation gets a plain one with AMD's virtualisation: inside it KVM works, while
     /// with AVX among its features the guests of the guest crash.
     pub fn cpu(self) -> &'static str {

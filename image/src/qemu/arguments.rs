@@ -8,23 +8,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Accelerator, Nic, RunOptions, shell};
+use super::{Accelerator, Nic, RunOptions, emulation, shell};
 
 /// Slots for devices that come later.
 pub const FREE_PORTS: usize = 4;
 
 /// QEMU's own words, in the machine's folder.
 pub const LOG: &str = "qemu.log";
-
-/// Keeps an emulated node alive while guests run under KVM in it.
-///
-/// OVMF restores CR8 when it returns from a timer interrupt. While KVM waits to deliver another interrupt, emulated SVM
-/// raises it at that write without the lock this needs, and QEMU aborts: `tcg_handle_interrupt: assertion failed` of 7.2
-/// and 10.0, `cpu_interrupt: assertion failed` of 11.1 (`helper_write_crN`). With the usual tick of 10 ms the next
-/// interrupt is often waiting, because emulated handlers take that long: of two guests none got through its firmware. A
-/// tick a second makes that rare, not impossible. Neither firmware nor Linux wait for these ticks: a guest came to its
-/// kernel, and through the kernel's start, in the same time with one of 100 ms.
-const CALM_TIMER: &str = "kvm.min_timer_period_us=1000000";
 
 /// All arguments. `folder` is the machine's folder, `port` the port chosen for HTTPS, `state` a saved state to go on from.
 pub fn arguments(
@@ -41,15 +31,13 @@ pub fn arguments(
         "-machine",
         "q35,pflash0=firmware,pflash1=variables,graphics=on",
     );
-    match accelerator {
-        Accelerator::Kvm => list.add("-accel", "kvm"),
-        Accelerator::Tcg => list.add("-accel", "tcg,thread=multi"),
-    }
+    list.add("-accel", accelerator.argument());
     list.add(
         "-cpu",
         options.cpu.as_deref().unwrap_or_else(|| accelerator.cpu()),
     );
-    list.add("-smp", &options.cpus.to_string());
+    let processors = emulation::processors(accelerator, options.cpus);
+    list.add("-smp", &processors.to_string());
     list.add("-m", &format!("{}M", options.memory_mib));
     for flag in ["-nodefaults", "-no-user-config", "-daemonize"] {
         list.0.push(flag.to_owned());
@@ -127,11 +115,7 @@ pub fn arguments(
             &format!("name=opt/ashlar/seed,file={}", doubled(text(seed)?)),
         );
     }
-    let calm = match accelerator {
-        Accelerator::Tcg => Some(CALM_TIMER),
-        Accelerator::Kvm => None,
-    };
-    let words: Vec<_> = calm
+    let words: Vec<_> = emulation::kernel_words(accelerator, options.cpus)
         .into_iter()
         .chain(options.shell.then_some(shell::WORD))
         .chain(options.kernel_arguments.iter().map(String::as_str))
@@ -251,6 +235,8 @@ mod tests {
             kernel_arguments: vec!["a=1,2".to_owned()],
             ..RunOptions::default()
         };
-        assert!(line(&options).contains(&format!("cmdline-extra={CALM_TIMER} a=1,,2")));
+        let line = line(&options);
+        assert!(line.contains("type=11,value=io.systemd.stub.kernel-cmdline-extra="));
+        assert!(line.contains(" a=1,,2"), "{line}");
     }
 }

@@ -330,7 +330,7 @@ fn overlay(emulator: &Emulator, image: &Path, path: &Path) -> Result<()> {
 }
 
 /// The asked port when it is free, any free one for 0.
-fn free_port(asked: u16) -> Result<u16> {
+pub fn free_port(asked: u16) -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", asked)).with_context(|| {
         format!("port {asked} on this host is taken; choose another with --https-port")
     })?;

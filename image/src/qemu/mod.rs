@@ -7,6 +7,7 @@
 
 mod accelerator;
 mod arguments;
+pub mod emulation;
 mod emulator;
 mod hotplug;
 mod machine;
@@ -16,7 +17,8 @@ mod shell;
 mod snapshot;
 
 pub use accelerator::{Accelerator, accelerator};
-pub use machine::{Machine, reap};
+pub use emulator::Emulator;
+pub use machine::{Machine, free_port, reap};
 pub use qmp::Qmp;
 pub use record::{Record, list};
 pub use shell::Shell;
@@ -38,7 +40,7 @@ pub struct RunOptions {
     pub nics: Vec<Nic>,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Virtual processors.
+    /// Virtual processors for its tasks; an emulated machine has one more, see [`emulation`].
     pub cpus: u32,
     /// A file the machine sees as firmware configuration `opt/ashlar/seed`.
     pub seed: Option<PathBuf>,
