@@ -63,6 +63,13 @@ pub struct Moments {
     pub api: Option<Duration>,
 }
 
+impl Moments {
+    /// From the kernel's start to the first answer.
+    pub fn since_kernel(&self) -> Option<Duration> {
+        Some(self.api?.saturating_sub(self.kernel?))
+    }
+}
+
 /// A boot that is being watched.
 pub struct Watch {
     started: Instant,

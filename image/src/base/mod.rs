@@ -27,7 +27,7 @@ use crate::progress::{Step, mebibytes};
 use crate::tool::Tool;
 
 /// The Debian release the packages come from.
-const SUITE: &str = "trixie";
+pub const SUITE: &str = "trixie";
 /// Raise it when the code here makes something else from the same lists.
 const RECIPE: &str = "4";
 
@@ -196,7 +196,8 @@ fn overlay_files(overlay: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn short_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+/// A short name for what is made from these.
+pub fn short_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.len().to_le_bytes());
