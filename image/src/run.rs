@@ -19,7 +19,9 @@ use crate::boot::{Watch, plain};
 use crate::build::{self, Program};
 use crate::place::Place;
 use crate::progress::Step;
-use crate::qemu::{DataDisk, Machine, Nic, Record, RunOptions, accelerator, list};
+use crate::qemu::{
+    Accelerator, DataDisk, Machine, Nic, Record, RunOptions, accelerator, emulation, list,
+};
 
 /// The port tried first, so that the address is the same from one run to the next.
 const USUAL_PORT: u16 = 8443;
@@ -57,9 +59,9 @@ pub struct RunArguments {
     /// Memory, like 4G
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
     memory: u64,
-    /// Processors; an emulated machine gets one more, on which nothing runs but interrupts
-    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
-    cpus: u32,
+    /// Processors [default: 2, or 1 where the machine is emulated: with more, its guests may end it]
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<u32>,
     /// A file with settings for the first boot; the machine gets it as firmware configuration, but this version does not
     /// read it yet
     #[arg(long, value_name = "FILE")]
@@ -88,7 +90,7 @@ pub fn run(place: &Place, arguments: RunArguments) -> Result<()> {
     let mut machine = if arguments.again {
         Machine::open(place, accelerator, &arguments.name)?
     } else {
-        Machine::create(place, &image, accelerator, options(&arguments))?
+        Machine::create(place, &image, accelerator, options(&arguments, accelerator))?
     };
     // From here on Ctrl-C is for the machine.
     let stop = (!arguments.detach).then(take_signals).transpose()?;
@@ -253,7 +255,7 @@ fn relay(line: &UnixStream) -> Result<()> {
     }
 }
 
-fn options(arguments: &RunArguments) -> RunOptions {
+fn options(arguments: &RunArguments, accelerator: Accelerator) -> RunOptions {
     let port = arguments.https_port.unwrap_or_else(|| {
         let free = std::net::TcpListener::bind(("127.0.0.1", USUAL_PORT)).is_ok();
         if free { USUAL_PORT } else { 0 }
@@ -265,7 +267,9 @@ fn options(arguments: &RunArguments) -> RunOptions {
         data: data.into_iter().map(DataDisk::Empty).collect(),
         nics: vec![Nic::User; arguments.nics],
         memory_mib: arguments.memory >> 20,
-        cpus: arguments.cpus,
+        cpus: arguments
+            .cpus
+            .unwrap_or_else(|| emulation::cpus_for_guests(accelerator)),
         seed: arguments.seed.clone(),
         kernel_arguments: arguments.kernel_arguments.clone(),
         shell: arguments.shell,

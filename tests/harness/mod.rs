@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use ashlar_image::place::Place;
 
-pub use node::{Node, calm, options};
+pub use node::{Node, calm, for_guests, options};
 
 /// Cargo's target directory.
 pub fn target() -> PathBuf {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use ashlar_api::site::{Health, HealthState};
 use ashlar_image::build::{self, Program};
 use ashlar_image::place::Place;
-use ashlar_image::qemu::{self, DataDisk, Machine, Nic, RunOptions};
+use ashlar_image::qemu::{self, DataDisk, Machine, Nic, RunOptions, emulation};
 
 use crate::api::Api;
 use crate::wait;
@@ -29,13 +29,21 @@ pub fn options(name: &str) -> RunOptions {
     }
 }
 
+/// The same, for guests under KVM: with as many processors as an emulated node can have without being ended by them (see
+/// `image/src/qemu/emulation.rs`).
+pub fn for_guests(mut options: RunOptions) -> Result<RunOptions> {
+    let accelerator = qemu::accelerator(&Place::find()?)?;
+    options.cpus = emulation::cpus_for_guests(accelerator);
+    Ok(options)
+}
+
 /// The same, for guests that run in their firmware all the time. Each tick of theirs is a chance for the emulator to end
-/// the node, the more so the busier this machine is (see `image/src/qemu/emulation.rs`): one in five seconds is enough
-/// for a machine that does nothing.
-pub fn calm(mut options: RunOptions) -> RunOptions {
+/// the node, the more so the busier this machine is: one in five seconds is enough for a machine that does nothing.
+pub fn calm(options: RunOptions) -> Result<RunOptions> {
+    let mut options = for_guests(options)?;
     let slow = "kvm.min_timer_period_us=5000000";
     options.kernel_arguments.push(slow.to_owned());
-    options
+    Ok(options)
 }
 
 /// A node under test. Its machine ends with the test.

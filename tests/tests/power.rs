@@ -9,7 +9,7 @@ use ashlar_api::Page;
 use ashlar_api::vm::{Vm, VmPhase};
 use ashlar_api::volume::{Volume, VolumePhase};
 use ashlar_tests::chance::Chance;
-use ashlar_tests::{Node, options, vm, wait};
+use ashlar_tests::{Node, for_guests, options, vm, wait};
 use serde_json::json;
 
 const PULLS: usize = 10;
@@ -29,7 +29,7 @@ enum Wanted {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_accepted_survives_the_power_cord() -> Result<()> {
-    let mut node = Node::ready(options("power")).await?;
+    let mut node = Node::ready(for_guests(options("power"))?).await?;
     let pool = pool_id(&node).await?;
     let always: Vm = node
         .api()

@@ -30,20 +30,20 @@ const ORDER: [&str; 8] = [
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A node with a shell, that says on its serial line what goes on.
-fn told(name: &str, more: &[String]) -> RunOptions {
-    let mut options = calm(options(name));
+fn told(name: &str, more: &[String]) -> Result<RunOptions> {
+    let mut options = calm(options(name))?;
     let words = ["ashlar.log=kernel", "printk.devkmsg=on", "loglevel=7"];
     let words = words.into_iter().map(str::to_owned);
     options.kernel_arguments.extend(words.chain(more.to_vec()));
     options.shell = true;
-    options
+    Ok(options)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_supervisor_that_hangs_is_restarted_and_machines_go_on() -> Result<()> {
     let _turn = TURN.lock().await;
     let patience = format!("ashlar.supervisor-patience={PATIENCE}");
-    let mut node = Node::ready(told("process-hang", &[patience])).await?;
+    let mut node = Node::ready(told("process-hang", &[patience])?).await?;
     let pool: Page<ashlar_api::pool::Pool> = node.api().get("/api/v1/pools").await?;
     let pool = pool.items.first().context("no pool")?.id.to_string();
     let made: Vm = node
@@ -95,7 +95,7 @@ async fn a_supervisor_that_hangs_is_restarted_and_machines_go_on() -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn process_1_ends_the_machine_in_order_when_it_fails() -> Result<()> {
     let _turn = TURN.lock().await;
-    let mut node = Node::boot(told("process-panic", &[])).await?;
+    let mut node = Node::boot(told("process-panic", &[])?).await?;
     node.claim().await?;
     for (signal, why) in [
         // Heard where there is a debug shell, and answered by a panic.

@@ -31,7 +31,7 @@ const EXAMPLES: &str = "8";
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_answers_as_documented() -> Result<()> {
     let program = schemathesis::program()?;
-    let mut machine = calm(options("schemathesis"));
+    let mut machine = calm(options("schemathesis"))?;
     machine.data.push(DataDisk::Empty(4 << 30));
     let node = Node::ready(machine).await?;
     let things = Things::make(&node).await?;

@@ -11,7 +11,7 @@ use ashlar_image::qemu::RunOptions;
 use ashlar_tests::browser::Browser;
 use ashlar_tests::picture::Picture;
 use ashlar_tests::serial::Serial;
-use ashlar_tests::{Node, guest, options, process, vm, wait, walk};
+use ashlar_tests::{Node, for_guests, guest, options, process, vm, wait, walk};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -29,7 +29,7 @@ const GUEST_PASSWORD: &str = "analytical engine";
 async fn from_power_on_to_a_guest_in_the_browser() -> Result<()> {
     let mut node = Node::boot(RunOptions {
         shell: true,
-        ..options("spine")
+        ..for_guests(options("spine"))?
     })
     .await?;
     let mut browser = Browser::start("spine", 1440, 900).await?;

@@ -23,7 +23,7 @@ use ashlar_tests::browser::Browser;
 use ashlar_tests::console::{Consoles, Opened};
 use ashlar_tests::picture::Picture;
 use ashlar_tests::serial::Serial;
-use ashlar_tests::{Node, cd, chance::Chance, options, vm, wait, walk};
+use ashlar_tests::{Node, cd, chance::Chance, for_guests, options, vm, wait, walk};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -41,7 +41,7 @@ async fn nothing_is_lost_when_the_supervisor_is_killed() -> Result<()> {
         Err(_) => KILLS,
     };
     ensure!(kills > 0, "ASHLAR_KILLS is 0");
-    let mut node = Node::boot(options("supervisor")).await?;
+    let mut node = Node::boot(for_guests(options("supervisor"))?).await?;
     let mut browser = Browser::start("supervisor", 1440, 900).await?;
     walk::claim(&node, &mut browser).await?;
     node.api_mut().sign_in().await?;

@@ -21,7 +21,7 @@ use super::{Figure, Subject, figure};
 use crate::base::{SUITE, short_hash, walk};
 use crate::place::Place;
 use crate::progress::Step;
-use crate::qemu::{Accelerator, Emulator, RunOptions, accelerator, emulation, free_port};
+use crate::qemu::{Accelerator, Emulator, RunOptions, accelerator, free_port};
 use crate::tool::Tool;
 
 const PACKAGES: [&str; 9] = [
@@ -149,22 +149,18 @@ impl System {
 
     fn arguments(&self, command: &mut Command, accelerator: Accelerator, log: &Path, port: u16) {
         let options = RunOptions::default();
-        let processors = emulation::processors(accelerator, options.cpus);
-        let mut words = vec!["root=/dev/vda", "rw", "console=ttyS0"];
-        words.extend(emulation::kernel_words(accelerator, options.cpus));
         let file = |name: &str| self.folder.join(name);
         command
             .args(["-machine", "q35", "-nodefaults", "-display", "none"])
             .args(["-accel", accelerator.argument(), "-cpu", accelerator.cpu()])
-            .args(["-smp", &processors.to_string()])
+            .args(["-smp", &options.cpus.to_string()])
             .args(["-m", &options.memory_mib.to_string()])
             .arg("-snapshot")
             .arg("-kernel")
             .arg(file(KERNEL))
             .arg("-initrd")
             .arg(file(INITRAMFS))
-            .arg("-append")
-            .arg(words.join(" "))
+            .args(["-append", "root=/dev/vda rw console=ttyS0"])
             .arg("-drive")
             .arg(format!(
                 "file={},format=raw,if=virtio",

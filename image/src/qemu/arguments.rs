@@ -36,8 +36,7 @@ pub fn arguments(
         "-cpu",
         options.cpu.as_deref().unwrap_or_else(|| accelerator.cpu()),
     );
-    let processors = emulation::processors(accelerator, options.cpus);
-    list.add("-smp", &processors.to_string());
+    list.add("-smp", &options.cpus.to_string());
     list.add("-m", &format!("{}M", options.memory_mib));
     for flag in ["-nodefaults", "-no-user-config", "-daemonize"] {
         list.0.push(flag.to_owned());
@@ -115,7 +114,7 @@ pub fn arguments(
             &format!("name=opt/ashlar/seed,file={}", doubled(text(seed)?)),
         );
     }
-    let words: Vec<_> = emulation::kernel_words(accelerator, options.cpus)
+    let words: Vec<_> = emulation::kernel_word(accelerator)
         .into_iter()
         .chain(options.shell.then_some(shell::WORD))
         .chain(options.kernel_arguments.iter().map(String::as_str))

@@ -40,7 +40,7 @@ pub struct RunOptions {
     pub nics: Vec<Nic>,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Virtual processors for its tasks; an emulated machine has one more, see [`emulation`].
+    /// Virtual processors; see [`emulation`] for how many an emulated machine should have.
     pub cpus: u32,
     /// A file the machine sees as firmware configuration `opt/ashlar/seed`.
     pub seed: Option<PathBuf>,
