@@ -7,9 +7,8 @@ CARGO ?= cargo
 # cargo-nextest where there is one: it runs each test in a process of its own.
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 DENY := $(shell command -v cargo-deny 2>/dev/null)
-# Each test of the image boots a machine of two processors: on two cores, two tests at once end no sooner than one after
-# the other, and the guest of one takes three times as long to start.
-MACHINES ?= $(shell cores=$$(nproc); echo $$((cores > 3 ? cores / 2 : 1)))
+# Tests of the image at once: an emulated node has one processor, and takes one core.
+MACHINES ?= $(shell nproc)
 
 .PHONY: run image test test-long check fix bench setup
 

@@ -10,7 +10,7 @@
 //! deleting: an appliance has a closed list of programs, and libraries follow from what those link.
 
 mod choose;
-mod signature;
+mod modules;
 mod tree;
 
 pub use tree::walk;
@@ -29,7 +29,7 @@ use crate::tool::Tool;
 /// The Debian release the packages come from.
 pub const SUITE: &str = "trixie";
 /// Raise it when the code here makes something else from the same lists.
-const RECIPE: &str = "4";
+const RECIPE: &str = "5";
 
 /// Kernel, EFI programs, stage 0's parts and the root squashfs without the program.
 #[derive(Clone, Debug)]

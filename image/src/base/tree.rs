@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Base;
 use super::choose::{Packages, Rules, closure, needed};
-use super::signature;
+use super::modules;
 use crate::progress::Step;
 use crate::tool::Tool;
 
@@ -99,7 +99,7 @@ pub fn build(
     applets(&tree)?;
     step.say("unpacking modules");
     unpack_modules(&tree, &step)?;
-    signature::remove(&tree)?;
+    modules::lighten(&tree)?;
     step.say("indexing libraries and modules");
     Tool::new("ldconfig").arg("-r").arg(&tree).show(&step)?;
     index_modules(&tree, &step)?;
