@@ -7,8 +7,10 @@ CARGO ?= cargo
 # cargo-nextest where there is one: it runs each test in a process of its own.
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 DENY := $(shell command -v cargo-deny 2>/dev/null)
-# Tests of the image at once: an emulated node has one processor, and takes one core.
-MACHINES ?= $(shell nproc)
+# Tests of the image at once: most emulated nodes have one processor and take one core, and each with its browser wants
+# 4 GiB.
+MACHINES ?= $(shell cores=$$(nproc); room=$$(awk '/^MemAvailable/ { print int($$2 / 4194304) }' /proc/meminfo); \
+	echo $$((room < 1 ? 1 : room < cores ? room : cores)))
 
 .PHONY: run image test test-long check fix bench setup
 

@@ -2,7 +2,8 @@
 //!
 //! A list of measurements is gone through on one machine, each giving figures with the target they are held against. A
 //! measurement that fails is a line in the table, and the others go on. The machine is the one that the comparisons were
-//! measured on: 2 processors, 4 GiB.
+//! measured on: 2 processors, 4 GiB. Where it is emulated, QEMU may end it while a guest runs (see
+//! [`crate::qemu::emulation`]); what is measured with a guest then fails and is measured again with `--only start`.
 
 mod reference;
 mod rest;

@@ -21,7 +21,7 @@ use super::{Figure, Subject, figure};
 use crate::base::{SUITE, short_hash, walk};
 use crate::place::Place;
 use crate::progress::Step;
-use crate::qemu::{Accelerator, Emulator, RunOptions, accelerator, free_port};
+use crate::qemu::{Accelerator, Emulator, RunOptions, accelerator, doubled, free_port};
 use crate::tool::Tool;
 
 const PACKAGES: [&str; 9] = [
@@ -164,7 +164,7 @@ impl System {
             .arg("-drive")
             .arg(format!(
                 "file={},format=raw,if=virtio",
-                file(DISK).display()
+                doubled(&file(DISK).to_string_lossy())
             ))
             .arg("-netdev")
             .arg(format!(
@@ -172,7 +172,7 @@ impl System {
             ))
             .args(["-device", "virtio-net-pci,netdev=nic,romfile="])
             .args(["-device", "virtio-rng-pci", "-serial"])
-            .arg(format!("file:{}", log.display()));
+            .arg(format!("file:{}", doubled(&log.to_string_lossy())));
     }
 }
 

@@ -183,7 +183,7 @@ fn text(path: &Path) -> Result<&str> {
 }
 
 /// QEMU reads two commas as one that separates nothing.
-fn doubled(value: &str) -> String {
+pub fn doubled(value: &str) -> String {
     value.replace(',', ",,")
 }
 

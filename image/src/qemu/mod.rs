@@ -17,6 +17,7 @@ mod shell;
 mod snapshot;
 
 pub use accelerator::{Accelerator, accelerator};
+pub use arguments::doubled;
 pub use emulator::Emulator;
 pub use machine::{Machine, free_port, reap};
 pub use qmp::Qmp;
