@@ -3,6 +3,7 @@
 mod crash;
 mod figures;
 mod golden;
+mod machines;
 mod property;
 mod repair;
 mod rules;
