@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::password_hash::{Output, PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use ashlar_api::error::Code;
 use tokio::sync::Semaphore;
@@ -52,8 +52,7 @@ pub struct Passwords {
 impl Passwords {
     /// Prepares the hash that unknown users are compared with.
     pub fn new() -> Answer<Self> {
-        let secret = super::auth::random_hex()?;
-        let nobody = hash(&secret).map_err(failure)?;
+        let nobody = hash_of_nobody().map_err(failure)?;
         Ok(Passwords {
             turn: Arc::new(Semaphore::new(1)),
             waiting: Arc::default(),
@@ -130,11 +129,31 @@ fn argon2() -> Result<Argon2<'static>, Error> {
 }
 
 fn hash(password: &str) -> Result<String, Error> {
-    let mut salt = [0; 16];
-    getrandom::fill(&mut salt).map_err(Error::Random)?;
-    let salt = SaltString::encode_b64(&salt).map_err(Error::Hash)?;
+    let salt = salt()?;
     let hash = argon2()?.hash_password(password.as_bytes(), &salt);
     Ok(hash.map_err(Error::Hash)?.to_string())
+}
+
+/// A hash that no password is known for: random bytes in its place, because to compute one delays the start.
+fn hash_of_nobody() -> Result<String, Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    let output = Output::new(&bytes).map_err(Error::Hash)?;
+    let salt = salt()?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: argon2()?.params().try_into().map_err(Error::Hash)?,
+        salt: Some(salt.as_salt()),
+        hash: Some(output),
+    };
+    Ok(hash.to_string())
+}
+
+fn salt() -> Result<SaltString, Error> {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).map_err(Error::Random)?;
+    SaltString::encode_b64(&salt).map_err(Error::Hash)
 }
 
 /// A stored hash that cannot be read is no match, and is logged: nobody can sign in with it.
@@ -182,6 +201,10 @@ mod tests {
         assert!(verify("correct horse", Some(&stored)).await.unwrap());
         assert!(!verify("correct Horse", Some(&stored)).await.unwrap());
         assert!(!verify("correct horse", None).await.unwrap());
+        // The same work for nobody as for somebody.
+        let cost = |hash: &str| hash.rsplitn(3, '$').last().map(str::to_owned);
+        assert_eq!(cost(&passwords.nobody), cost(&stored));
+        assert_eq!(passwords.nobody.len(), stored.len());
         assert!(verify("x", Some("rubbish")).await.is_err());
     }
 
