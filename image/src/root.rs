@@ -39,6 +39,7 @@ pub fn squashfs(base: &Base, program: &Path, work: &Path) -> Result<PathBuf> {
             "-all-root",
             "-no-xattrs",
             "-no-recovery",
+            "-no-fragments",
             "-Xcompression-level",
             "19",
         ])

@@ -29,7 +29,7 @@ use crate::tool::Tool;
 /// The Debian release the packages come from.
 pub const SUITE: &str = "trixie";
 /// Raise it when the code here makes something else from the same lists.
-const RECIPE: &str = "5";
+const RECIPE: &str = "6";
 
 /// Kernel, EFI programs, stage 0's parts and the root squashfs without the program.
 #[derive(Clone, Debug)]
@@ -151,8 +151,9 @@ fn download(packages: &[&str], archive: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Blocks of 1 MiB and the highest level: measured against the default they save a sixth of the memory the root image
-/// takes for good, and reading stays quick because zstd's speed of decompression does not depend on the level.
+/// The highest level, because zstd's speed of decompression does not depend on it. Blocks of 128 KiB, and no fragments: a
+/// start reads about ninety small files. With blocks of 1 MiB the kernel unpacks up to a whole one for each, and takes 256
+/// pages for its readahead that are mostly thrown away: 0.6 s of 7 s of an emulated start, for 3 MiB less.
 fn compress(base: &Base) -> Result<()> {
     let step = Step::start("Root image of the base");
     Tool::new("mksquashfs")
@@ -167,7 +168,8 @@ fn compress(base: &Base) -> Result<()> {
             "-Xcompression-level",
             "22",
         ])
-        .args(["-b", "1M", "-all-time", "0", "-mkfs-time", "0"])
+        .args(["-b", "128K", "-no-fragments"])
+        .args(["-all-time", "0", "-mkfs-time", "0"])
         .show(&step)?;
     step.done(&size_of(&base.squashfs())?);
     Ok(())
