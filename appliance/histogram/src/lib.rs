@@ -150,10 +150,6 @@ impl AsciiChart {
 
     /// With one more.
     #[must_use]
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the name is what openraft calls"
-    )]
     pub fn add(mut self, name: &str, histogram: Histogram) -> Self {
         self.series.push((name.to_owned(), histogram));
         self
