@@ -254,6 +254,12 @@ impl Machine {
         self.record.write(&self.folder)
     }
 
+    /// Gives it another number of processors, from its next start on.
+    pub fn set_cpus(&mut self, cpus: u32) -> Result<()> {
+        self.record.options.cpus = cpus;
+        self.record.write(&self.folder)
+    }
+
     /// Binds it to the life of a process: when that is gone, [`reap`] ends the machine.
     pub fn own(&mut self, owner: Option<u32>) -> Result<()> {
         self.record.owner = owner.and_then(|pid| i32::try_from(pid).ok());
