@@ -37,9 +37,10 @@ pub fn build(place: &Place, program: &Program) -> Result<Built> {
         Program::Ashlar => ashlar(place)?,
         Program::Given(path) => (base::make(place)?, path.clone()),
     };
+    let stage0 = stage0(place)?;
     let disk = place.disk()?;
     let key_file = disk.with_extension("key");
-    let key = key(place, &base, &program)?;
+    let key = key(&base, &program, &stage0)?;
     if disk.exists() && fs::read_to_string(&key_file).is_ok_and(|old| old == key) {
         return Ok(Built { disk });
     }
@@ -48,7 +49,7 @@ pub fn build(place: &Place, program: &Program) -> Result<Built> {
         .tempdir_in(place.output()?)
         .context("cannot make a work folder")?;
     let squashfs = root::squashfs(&base, &program, work.path())?;
-    let initramfs = root::initramfs(place, &base, &squashfs, work.path())?;
+    let initramfs = root::initramfs(&base, &stage0, &squashfs, work.path())?;
     let uki = uki::make(&base, &initramfs, work.path())?;
     disk::make(&base, &uki, work.path(), &disk)?;
     for (from, name) in [(&squashfs, "root.squashfs"), (&uki, "ashlar.efi")] {
@@ -89,15 +90,30 @@ fn ashlar(place: &Place) -> Result<(base::Base, PathBuf)> {
 
 /// Cargo, about to build what `what` names of the program as released.
 fn release(place: &Place, what: &[&str]) -> Tool {
-    Tool::new(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+    cargo(place)
         .args(["build", "--release", "--package", "ashlar"])
         .args(what)
+}
+
+fn cargo(place: &Place) -> Tool {
+    Tool::new(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
         .directory(place.root())
 }
 
-fn key(place: &Place, base: &base::Base, program: &Path) -> Result<String> {
+/// The program of stage 0, static: it is all that the initramfs holds beside modules and the root image.
+fn stage0(place: &Place) -> Result<PathBuf> {
+    let step = Step::start("Stage 0");
+    cargo(place)
+        .args(["rustc", "--release", "--package", "ashlar-stage0"])
+        .args(["--", "-C", "target-feature=+crt-static"])
+        .show(&step)?;
+    step.done("");
+    Ok(place.target().join("release/ashlar-stage0"))
+}
+
+fn key(base: &base::Base, program: &Path, stage0: &Path) -> Result<String> {
     let mut hash = Sha256::new();
-    for path in [program, &place.sources().join("stage0/init")] {
+    for path in [program, stage0] {
         let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         hash.update(Sha256::digest(content));
     }

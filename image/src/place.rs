@@ -40,7 +40,7 @@ impl Place {
         &self.target
     }
 
-    /// The sources of this crate: lists of packages, overlay, stage 0.
+    /// The sources of this crate: lists of packages, overlay.
     pub fn sources(&self) -> PathBuf {
         self.root.join("image")
     }

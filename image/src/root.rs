@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 
 use crate::base::Base;
 use crate::cpio::Archive;
-use crate::place::{Place, version};
+use crate::place::version;
 use crate::progress::{Step, mebibytes};
 use crate::tool::Tool;
 
@@ -66,20 +66,18 @@ pub fn os_release() -> String {
     )
 }
 
-/// Makes the initramfs: stage 0 and the root image.
-pub fn initramfs(place: &Place, base: &Base, root: &Path, work: &Path) -> Result<PathBuf> {
+/// Makes the initramfs: stage 0's program, its modules and the root image.
+pub fn initramfs(base: &Base, program: &Path, root: &Path, work: &Path) -> Result<PathBuf> {
     let path = work.join("initramfs");
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut output = BufWriter::new(file);
 
     let mut stage0 = Archive::new(Vec::new());
-    for folder in ["bin", "dev", "modules", "proc", "root"] {
+    for folder in ["dev", "modules", "root"] {
         stage0.folder(folder)?;
     }
     stage0.device("dev/console", 5, 1)?;
-    let script = place.sources().join("stage0/init");
-    stage0.file("init", 0o755, &read(&script)?)?;
-    stage0.file("bin/busybox", 0o755, &read(&base.stage0().join("busybox"))?)?;
+    stage0.file("init", 0o755, &read(program)?)?;
     let modules = base.stage0().join("modules");
     for entry in
         fs::read_dir(&modules).with_context(|| format!("cannot list {}", modules.display()))?

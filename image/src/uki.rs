@@ -21,7 +21,7 @@ use crate::tool::Tool;
 /// (`initcall_blacklist`). Together these take a second of an emulated processor. While it starts, the kernel does not let its
 /// own clean-up (RCU) wait for its processors to pass by, but asks them (`rcupdate.rcu_expedited`); init ends that.
 pub const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 quiet loglevel=4 panic=10 oops=panic \
-     cryptomgr.notests initcall_blacklist=crypto_kdf108_init,jent_mod_init rcupdate.rcu_expedited=1";
+     cryptomgr.notests initcall_blacklist=crypto_kdf108_init,jent_mod_init rcupdate.rcu_expedited=1 swiotlb=8192";
 
 const PAGE: u64 = 4096;
 

@@ -111,7 +111,7 @@ fn build(base: &Base, work: &Path, iso: &Path) -> Result<()> {
 
 /// The root of the guest: a shell and what it runs.
 fn program(base: &Base) -> Result<Vec<u8>> {
-    let busybox = base.stage0().join("busybox");
+    let busybox = base.tree().join("usr/bin/busybox");
     let busybox =
         fs::read(&busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
     let mut root = Archive::new(Vec::new());

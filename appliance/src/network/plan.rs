@@ -1,10 +1,13 @@
 //! The plan: what differs between what is wanted and what there is, as steps in
 //! the order in which they can be done. Pure and total.
 //!
-//! What bears our mark and is not wanted goes first. The firewall comes before
-//! the first address, so that no door is open for a moment; packets are let
-//! through only after it. A network's record is forgotten in the pass after its
-//! bridge and its child have been seen gone, never on hope.
+//! What bears our mark and is not wanted goes first. Then links, and the DHCP
+//! client, which needs no address and asks while the rest is done. The firewall
+//! comes before the first address, so that no door is open for a moment; packets
+//! are let through only after it. (The kernel's own IPv6 addresses are of no use
+//! for a second after a link is up, RFC 4862 5.4.) A network's record is
+//! forgotten in the pass after its bridge and its child have been seen gone,
+//! never on hope.
 //!
 //! Ours are: bridges with our names, IPv4 addresses and routes on them, routes
 //! and addresses with our number elsewhere, the children with our names. On
@@ -99,21 +102,26 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
         steps.push(Step::RevertNode);
     }
     let gone = remove(&want, observed, &mut steps);
+    links(&want, observed, &mut steps);
+    ports(&want, observed, &mut steps);
+    let absent = |service: &&Service| !is_running(service, observed);
+    let (asking, serving): (Vec<_>, Vec<_>) = want
+        .services
+        .iter()
+        .filter(absent)
+        .partition(|service| asks(service));
+    let start = |service: &Service| Step::StartService(service.clone());
+    steps.extend(asking.into_iter().map(start));
     if observed.firewall.as_deref() != Some(want.firewall.fingerprint()) {
         steps.push(Step::ApplyFirewall(want.firewall.clone()));
     }
     set(&want, observed, FORWARD.to_owned(), true, &mut steps);
-    links(&want, observed, &mut steps);
-    ports(&want, observed, &gone, &mut steps);
+    strangers(&want, observed, &gone, &mut steps);
     addresses(&want, observed, &gone, &mut steps);
     if observed.resolv_conf.as_ref() != Some(&want.resolv_conf) {
         steps.push(Step::WriteResolvConf(want.resolv_conf.clone()));
     }
-    for service in &want.services {
-        if !is_running(service, observed) {
-            steps.push(Step::StartService(service.clone()));
-        }
-    }
+    steps.extend(serving.into_iter().map(start));
     if let Some(mac) = want.uplink.link().and_then(|link| link.mac)
         && observed.remembered != Some(mac)
     {
@@ -134,6 +142,10 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Step> {
 fn is_running(service: &Service, observed: &Observed) -> bool {
     observed.services.get(&service.name()) == Some(&service.fingerprint())
         && observed.link(service.link()).is_some()
+}
+
+fn asks(service: &Service) -> bool {
+    matches!(service, Service::DhcpClient { .. })
 }
 
 /// What is removed from links that stay, for the steps that add.
@@ -160,7 +172,6 @@ fn remove(want: &Want<'_>, observed: &Observed, steps: &mut Vec<Step>) -> Gone {
             steps.push(Step::StopService(name.clone()));
         }
     }
-    let asks = |service: &Service| matches!(service, Service::DhcpClient { .. });
     if observed.lease.is_some() && !want.services.iter().any(asks) {
         steps.push(Step::DropLease(MANAGEMENT_BRIDGE.to_owned()));
     }
@@ -257,8 +268,8 @@ fn links(want: &Want<'_>, observed: &Observed, steps: &mut Vec<Step>) {
     }
 }
 
-/// Puts the uplink into the bridge, with what others gave it: the bridge answers from now on.
-fn ports(want: &Want<'_>, observed: &Observed, gone: &Gone, steps: &mut Vec<Step>) {
+/// Puts the uplink into the bridge.
+fn ports(want: &Want<'_>, observed: &Observed, steps: &mut Vec<Step>) {
     let Some(uplink) = want.uplink.link() else {
         release(None, observed, steps);
         return;
@@ -267,6 +278,13 @@ fn ports(want: &Want<'_>, observed: &Observed, gone: &Gone, steps: &mut Vec<Step
     if uplink.master.as_deref() != Some(MANAGEMENT_BRIDGE) {
         steps.push(Step::EnslaveLink(uplink.name.clone()));
     }
+}
+
+/// Gives the bridge what others gave the uplink: the bridge answers from now on.
+fn strangers(want: &Want<'_>, observed: &Observed, gone: &Gone, steps: &mut Vec<Step>) {
+    let Some(uplink) = want.uplink.link() else {
+        return;
+    };
     // One of ours from before, that goes in this pass, is no reason not to move the same one.
     let removed = |net: Ipv4Net| {
         let key = (MANAGEMENT_BRIDGE.to_owned(), net);

@@ -53,7 +53,7 @@ impl Base {
         self.directory.join("systemd-bootx64.efi")
     }
 
-    /// The folder of stage 0: `busybox`, `modules/<name>.ko` and `modules/order`.
+    /// Stage 0's share: `modules/<name>.ko` and `modules/order`.
     pub fn stage0(&self) -> PathBuf {
         self.directory.join("stage0")
     }

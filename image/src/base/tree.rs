@@ -290,7 +290,7 @@ fn kernel_version(tree: &Path) -> Result<String> {
     Ok(entry.file_name().to_string_lossy().into_owned())
 }
 
-/// busybox, and the modules in the order they must be loaded.
+/// The modules in the order they must be loaded.
 fn stage0(tree: &Path, base: &Base) -> Result<()> {
     let modules = tree.join("usr/lib/modules").join(kernel_version(tree)?);
     let index =
@@ -308,10 +308,7 @@ fn stage0(tree: &Path, base: &Base) -> Result<()> {
         order.push_str(&name);
         order.push('\n');
     }
-    fs::write(folder.join("order"), order).context("cannot write the list of stage 0's modules")?;
-    let busybox = base.stage0().join("busybox");
-    fs::copy(tree.join("usr/bin/busybox"), &busybox).context("cannot copy busybox")?;
-    Ok(())
+    fs::write(folder.join("order"), order).context("cannot write the list of stage 0's modules")
 }
 
 /// The files to load, dependencies first, for the named modules, from the text of `modules.dep`.

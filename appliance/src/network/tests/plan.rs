@@ -15,6 +15,7 @@ use super::model;
 use crate::network::dhcp::Lease;
 use crate::network::observe::{Address, Link, Observed, Route};
 use crate::network::plan::{Step, is_network_bridge, plan};
+use crate::network::service::Service;
 use crate::network::want::{Desired, FORWARD, Network, accept_ra, no_ipv6, want};
 use crate::state::schema::MANAGEMENT_BRIDGE;
 
@@ -273,12 +274,29 @@ fn leaves_strangers_alone(steps: &[Step], desired: &Desired, machine: &Observed)
     }
 }
 
+/// Neither an address, nor packets let through, nor a server comes before the firewall.
+fn opens_no_door_before_the_firewall(steps: &[Step]) {
+    let firewall = |step: &Step| matches!(step, Step::ApplyFirewall(_));
+    let before = steps.iter().position(firewall).unwrap_or(0);
+    for step in &steps[..before] {
+        let opens = match step {
+            Step::AddAddress(_) => true,
+            Step::SetSysctl { key, value } => *key == FORWARD && *value == "1",
+            Step::StartService(service) => !matches!(service, Service::DhcpClient { .. }),
+            _ => false,
+        };
+        assert!(!opens, "{step:?} comes before the firewall");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_plan_done_leaves_nothing_to_do((mut desired, mut machine) in (a_wish(), a_machine())) {
-        leaves_strangers_alone(&plan(&desired, &machine), &desired, &machine);
+        let steps = plan(&desired, &machine);
+        leaves_strangers_alone(&steps, &desired, &machine);
+        opens_no_door_before_the_firewall(&steps);
         converges(&mut desired, &mut machine);
     }
 }
