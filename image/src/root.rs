@@ -35,13 +35,12 @@ pub fn squashfs(base: &Base, program: &Path, work: &Path) -> Result<PathBuf> {
         .args([
             "-keep-as-directory",
             "-comp",
-            "zstd",
+            "lz4",
+            "-Xhc",
             "-all-root",
             "-no-xattrs",
             "-no-recovery",
             "-no-fragments",
-            "-Xcompression-level",
-            "19",
         ])
         // A machine whose clock is absurd takes the age of the program as the least that it can be.
         .args(["-all-time", &age(program)?.to_string()])
