@@ -1,9 +1,10 @@
-//! What the start is held against: Debian with systemd, libvirt and Cockpit, as somebody would set it up by hand, on the
+//! What the start and the memory are held against: Debian with systemd, libvirt and Cockpit, as somebody would set it up by hand, on the
 //! same processors in the same hour.
 //!
 //! A shared host is three times slower in one hour than in another, and a time in seconds then says more about the hour
 //! than about the image. The target of 6 s comes from an hour in which this system answered 23 s after its kernel; the
-//! share is what is left of the target in any other hour.
+//! share is what is left of the target in any other hour. Its memory is what it writes on its serial line once it has been
+//! left alone for as long as the image is.
 //!
 //! Its packages are configured by their own scripts, in a root of their own, which only root can make.
 
@@ -17,7 +18,8 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
 use reqwest::blocking::Client;
 
-use super::{Figure, Subject, figure};
+use super::rest::{Memory, memory};
+use super::{Figure, REST, SETTLE, Subject, figure};
 use crate::base::{SUITE, short_hash, walk};
 use crate::place::Place;
 use crate::progress::Step;
@@ -37,6 +39,10 @@ const PACKAGES: [&str; 9] = [
 ];
 /// Its first card by DHCP.
 const NETWORK: &str = "[Match]\nType=ether\n[Network]\nDHCP=yes\n";
+/// Writes what it uses of its memory on the serial line, again and again.
+const TELLER: &str = "[Service]\nType=simple\nStandardOutput=file:/dev/ttyS0\n\
+    ExecStart=/bin/sh -c 'while sleep 20; do echo BEGIN; cat /proc/meminfo; echo END; done'\n\
+    [Install]\nWantedBy=multi-user.target\n";
 const DISK_MIB: u64 = 2048;
 const COCKPIT: u16 = 9090;
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -48,10 +54,14 @@ const SHARE: f64 = 0.26;
 /// Starts it once, and compares the first start of the image with it.
 pub fn reference(subject: &mut Subject) -> Result<Vec<Figure>> {
     let system = System::make(&subject.place)?;
-    let took = system
-        .start(&subject.place, accelerator(&subject.place)?)?
-        .as_secs_f64();
-    let mut figures = vec![figure("kernel to Cockpit, Debian", took, "s", None)];
+    let (took, used) = system.start(&subject.place, accelerator(&subject.place)?)?;
+    let took = took.as_secs_f64();
+    subject.other = Some(used);
+    let mut figures = vec![
+        figure("kernel to Cockpit, Debian", took, "s", None),
+        memory("memory in use at rest, Debian", used.used, None),
+        memory("memory that machines can not have, Debian", used.held, None),
+    ];
     if let Some(ours) = subject.first_start {
         let share = ours.as_secs_f64() / took;
         figures.push(figure(
@@ -71,7 +81,7 @@ struct System {
 
 impl System {
     fn make(place: &Place) -> Result<Self> {
-        let key = short_hash([SUITE, &PACKAGES.join(","), NETWORK].map(str::as_bytes));
+        let key = short_hash([SUITE, &PACKAGES.join(","), NETWORK, TELLER].map(str::as_bytes));
         let folder = place.output()?.join(format!("reference-{key}"));
         if folder.exists() {
             return Ok(Self { folder });
@@ -95,10 +105,12 @@ impl System {
         let units = root.join("etc/systemd");
         fs::write(units.join("network/80-dhcp.network"), NETWORK)
             .context("cannot set up its network")?;
+        fs::write(units.join("system/teller.service"), TELLER)
+            .context("cannot have it tell what it uses")?;
         Tool::new("systemctl")
             .arg("--root")
             .arg(&root)
-            .args(["enable", "systemd-networkd.service"])
+            .args(["enable", "systemd-networkd.service", "teller.service"])
             .show(&step)?;
         fs::create_dir(&made).context("cannot make its folder")?;
         for (kind, name) in [("vmlinuz-", KERNEL), ("initrd.img-", INITRAMFS)] {
@@ -117,8 +129,9 @@ impl System {
         Ok(Self { folder })
     }
 
-    /// How long it takes from its kernel's first word to the first answer of Cockpit. What it writes is forgotten.
-    fn start(&self, place: &Place, accelerator: Accelerator) -> Result<Duration> {
+    /// How long it takes from its kernel's first word to the first answer of Cockpit, and what it uses at rest. What it
+    /// writes is forgotten.
+    fn start(&self, place: &Place, accelerator: Accelerator) -> Result<(Duration, Memory)> {
         let work = tempfile::tempdir().context("cannot make a work folder")?;
         let log = work.path().join("serial.log");
         let port = free_port(0)?;
@@ -144,7 +157,17 @@ impl System {
         machine.wait(began, "Cockpit does not answer", || {
             Ok(client.get(&page).send().is_ok())
         })?;
-        Ok(kernel.elapsed())
+        let took = kernel.elapsed();
+        std::thread::sleep(SETTLE + REST);
+        let mut used = None;
+        // Of the last that is whole.
+        machine.wait(Instant::now(), "it does not tell what it uses", || {
+            let text = fs::read(&log).context("cannot read its serial line")?;
+            used = last_told(&String::from_utf8_lossy(&text));
+            Ok(used.is_some())
+        })?;
+        let used = used.context("it does not tell what it uses")?;
+        Ok((took, Memory::read(&used)?))
     }
 
     fn arguments(&self, command: &mut Command, accelerator: Accelerator, log: &Path, port: u16) {
@@ -197,6 +220,13 @@ fn boot_file(root: &Path, kind: &str) -> Result<PathBuf> {
 fn says_something(log: &Path) -> bool {
     let mut byte = [0];
     File::open(log).is_ok_and(|mut log| log.read(&mut byte).is_ok_and(|count| count > 0))
+}
+
+/// What [`TELLER`] wrote last.
+fn last_told(text: &str) -> Option<String> {
+    let end = text.rfind("END")?;
+    let begin = text[..end].rfind("BEGIN")?;
+    Some(text[begin..end].to_owned())
 }
 
 /// A QEMU that ends with us.
