@@ -76,6 +76,7 @@ pub fn initramfs(base: &Base, program: &Path, root: &Path, work: &Path) -> Resul
         stage0.folder(folder)?;
     }
     stage0.device("dev/console", 5, 1)?;
+    stage0.device("dev/null", 1, 3)?;
     stage0.file("init", 0o755, &read(program)?)?;
     let modules = base.stage0().join("modules");
     for entry in

@@ -5,11 +5,12 @@
 //! processor while the others had nothing to do.
 //!
 //! What it finds in the initramfs (made by `image/src/root.rs`): the kernel modules in `/modules`, `/modules/order` with
-//! their names in the order of loading, one a line, `/root.squashfs`, and the empty folders `/dev` and `/root`.
+//! their names in the order of loading, one a line, `/root.squashfs`, the empty folder `/root`, and in `/dev` the console
+//! and null, which Rust's runtime opens where there is no console.
 
 use std::convert::Infallible;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::chroot;
 use std::os::unix::process::CommandExt;
@@ -46,23 +47,28 @@ fn main() -> ExitCode {
         return read.map_or(ExitCode::FAILURE, |_| ExitCode::SUCCESS);
     }
     let Err(error) = start();
-    eprintln!(
-        "stage 0: {error:#}. The image is damaged or this machine is not supported; starting again in 30 s."
-    );
+    say(&format!(
+        "{error:#}. The image is damaged or this machine is not supported; starting again in 30 s."
+    ));
     std::thread::sleep(Duration::from_secs(30));
     let Err(error) = reboot(RebootMode::RB_AUTOBOOT);
-    eprintln!("stage 0: cannot start again: {error}");
+    say(&format!("cannot start again: {error}"));
     ExitCode::FAILURE
+}
+
+/// On the kernel's console. A machine may have none: that is no reason to end, which `eprintln` would.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "stage 0: {text}");
 }
 
 /// Returns only when something failed.
 fn start() -> Result<Infallible> {
     let since = clock_gettime(ClockId::CLOCK_BOOTTIME).context("cannot read the clock")?;
     let hundredths = since.tv_nsec() / 10_000_000;
-    eprintln!(
-        "stage 0: started {}.{hundredths:02} s after the kernel",
+    say(&format!(
+        "started {}.{hundredths:02} s after the kernel",
         since.tv_sec()
-    );
+    ));
     mount(NONE, "/dev", Some("devtmpfs"), MsFlags::empty(), NONE).context("cannot mount /dev")?;
 
     let order = fs::read_to_string("/modules/order").context("cannot read /modules/order")?;
@@ -127,7 +133,7 @@ fn read_ahead() {
             .spawn()
     });
     if let Err(error) = child {
-        eprintln!("stage 0: cannot read {PROGRAM} ahead: {error}");
+        say(&format!("cannot read {PROGRAM} ahead: {error}"));
     }
 }
 
