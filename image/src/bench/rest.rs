@@ -142,6 +142,6 @@ mod tests {
         assert!((resident.value - 44.0).abs() < 0.1, "{resident:?}");
         assert!((load.value - 0.3).abs() < 0.01, "{load:?}");
         assert!(figures("cpu 1", "cpu 1", memory, ours, None).is_err());
-        assert!(figures("cpu", "cpu", "", ours).is_err());
+        assert!(figures("cpu", "cpu", "", ours, None).is_err());
     }
 }
