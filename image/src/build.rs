@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::place::Place;
 use crate::progress::Step;
+use crate::stamp::Moment;
 use crate::tool::Tool;
 use crate::{base, disk, root, uki, web};
 
@@ -33,14 +34,10 @@ pub enum Program {
 /// Makes the disk image, or finds it made.
 pub fn build(place: &Place, program: &Program) -> Result<Built> {
     let _lock = place.lock()?;
-    let (base, program) = match program {
-        Program::Ashlar => ashlar(place)?,
-        Program::Given(path) => (base::make(place)?, path.clone()),
-    };
-    let stage0 = stage0(place)?;
+    let parts = parts(place, program)?;
     let disk = place.disk()?;
     let key_file = disk.with_extension("key");
-    let key = key(&base, &program, &stage0)?;
+    let key = key(&parts)?;
     if disk.exists() && fs::read_to_string(&key_file).is_ok_and(|old| old == key) {
         return Ok(Built { disk });
     }
@@ -48,16 +45,47 @@ pub fn build(place: &Place, program: &Program) -> Result<Built> {
         .prefix("disk-work-")
         .tempdir_in(place.output()?)
         .context("cannot make a work folder")?;
-    let squashfs = root::squashfs(&base, &program, work.path())?;
-    let initramfs = root::initramfs(&base, &stage0, &squashfs, work.path())?;
-    let uki = uki::make(&base, &initramfs, work.path())?;
-    disk::make(&base, &uki, work.path(), &disk)?;
+    let (squashfs, uki) = assemble(&parts, work.path(), &disk)?;
     for (from, name) in [(&squashfs, "root.squashfs"), (&uki, "ashlar.efi")] {
         fs::rename(from, place.output()?.join(name))
             .with_context(|| format!("cannot keep {name}"))?;
     }
     fs::write(&key_file, key).with_context(|| format!("cannot write {}", key_file.display()))?;
     Ok(Built { disk })
+}
+
+/// What a disk is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    base: base::Base,
+    program: PathBuf,
+    stage0: PathBuf,
+    moment: Moment,
+}
+
+/// Makes the parts, or finds them made. The caller holds the lock.
+pub fn parts(place: &Place, program: &Program) -> Result<Parts> {
+    let (base, program) = match program {
+        Program::Ashlar => ashlar(place)?,
+        Program::Given(path) => (base::make(place)?, path.clone()),
+    };
+    Ok(Parts {
+        base,
+        program,
+        stage0: stage0(place)?,
+        moment: Moment::of(place)?,
+    })
+}
+
+/// Makes a disk, and returns where in `work` its root image and its unified kernel image are. The same parts make the same
+/// bits.
+pub fn assemble(parts: &Parts, work: &Path, disk: &Path) -> Result<(PathBuf, PathBuf)> {
+    let base = &parts.base;
+    let squashfs = root::squashfs(base, &parts.program, parts.moment, work)?;
+    let initramfs = root::initramfs(base, &parts.stage0, &squashfs, work)?;
+    let uki = uki::make(base, &initramfs, work)?;
+    disk::make(base, &uki, parts.moment, work, disk)?;
+    Ok((squashfs, uki))
 }
 
 /// The base, and the program with the console inside. What takes longest, the program's library, is compiled while the
@@ -111,14 +139,15 @@ fn stage0(place: &Place) -> Result<PathBuf> {
     Ok(place.target().join("release/ashlar-stage0"))
 }
 
-fn key(base: &base::Base, program: &Path, stage0: &Path) -> Result<String> {
+fn key(parts: &Parts) -> Result<String> {
     let mut hash = Sha256::new();
-    for path in [program, stage0] {
+    for path in [&parts.program, &parts.stage0] {
         let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         hash.update(Sha256::digest(content));
     }
     hash.update(uki::COMMAND_LINE);
-    hash.update(base.key());
+    hash.update(parts.base.key());
+    hash.update(parts.moment.seconds());
     hash.update(root::os_release());
     Ok(hash
         .finalize()

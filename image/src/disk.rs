@@ -13,6 +13,7 @@ use gptman::{GPT, GPTPartitionEntry};
 use crate::base::Base;
 use crate::place::version;
 use crate::progress::{Step, mebibytes};
+use crate::stamp::{Identity, Moment};
 use crate::tool::Tool;
 
 const SECTOR: u64 = 512;
@@ -40,23 +41,34 @@ struct Extent {
 }
 
 /// Makes the disk at `path` with the unified kernel image `uki`; `work` is a folder for what lies between.
-pub fn make(base: &Base, uki: &Path, work: &Path, path: &Path) -> Result<()> {
+pub fn make(base: &Base, uki: &Path, moment: Moment, work: &Path, path: &Path) -> Result<()> {
     let step = Step::start("Disk image");
+    let identity = Identity::of(uki)?;
     let draft = work.join("disk.img");
     let mut file =
         File::create_new(&draft).with_context(|| format!("cannot create {}", draft.display()))?;
     file.set_len(DISK_SIZE)
         .with_context(|| format!("cannot size {}", draft.display()))?;
-    let [esp, state] = partition(&mut file).context("cannot write the partition table")?;
+    let [esp, state] =
+        partition(&mut file, identity).context("cannot write the partition table")?;
     file.sync_all().context("cannot write the disk image")?;
     drop(file);
-    fill_esp(base, uki, work, &draft, &esp, &step)?;
-    Tool::new("mke2fs")
+    let esp = Esp {
+        disk: &draft,
+        extent: &esp,
+        moment,
+        serial: identity.serial("esp file system"),
+    };
+    esp.fill(base, uki, work, &step)?;
+    moment
+        .tell(Tool::new("mke2fs"))
         .args(["-q", "-t", "ext4", "-L", "ashlar-state", "-m", "1", "-F"])
+        .args(["-U", &identity.uuid("state file system").to_string()])
         .args(["-O", "metadata_csum,64bit", "-E"])
         .arg(format!(
-            "offset={},nodiscard,lazy_itable_init=0,lazy_journal_init=0",
-            state.start
+            "offset={},nodiscard,lazy_itable_init=0,lazy_journal_init=0,hash_seed={}",
+            state.start,
+            identity.uuid("state folders")
         ))
         .arg(&draft)
         .arg(format!("{}k", state.size / 1024))
@@ -92,8 +104,9 @@ pub fn bundle(disk: &Path) -> Result<std::path::PathBuf> {
     Ok(path)
 }
 
-fn partition(file: &mut File) -> Result<[Extent; 2]> {
-    let mut table = GPT::new_from(file, SECTOR, unique())?;
+fn partition(file: &mut File, identity: Identity) -> Result<[Extent; 2]> {
+    let unique = |purpose| *identity.uuid(purpose).as_bytes();
+    let mut table = GPT::new_from(file, SECTOR, unique("disk"))?;
     let mut next = MIB / SECTOR;
     let mut extents = [ESP_SIZE, STATE_SIZE].map(|size| Extent { start: 0, size });
     let kinds = [(ESP_TYPE, "ashlar-esp"), (DATA_TYPE, "ashlar-state")];
@@ -101,7 +114,7 @@ fn partition(file: &mut File) -> Result<[Extent; 2]> {
         extent.start = next * SECTOR;
         table[number] = GPTPartitionEntry {
             partition_type_guid: kind,
-            unique_partition_guid: unique(),
+            unique_partition_guid: unique(name),
             starting_lba: next,
             ending_lba: next + extent.size / SECTOR - 1,
             attribute_bits: 0,
@@ -114,55 +127,58 @@ fn partition(file: &mut File) -> Result<[Extent; 2]> {
     Ok(extents)
 }
 
-fn unique() -> [u8; 16] {
-    *uuid::Uuid::new_v4().as_bytes()
+/// The EFI system partition to be.
+struct Esp<'a> {
+    disk: &'a Path,
+    extent: &'a Extent,
+    moment: Moment,
+    serial: String,
 }
 
-/// systemd-boot in both its places, its settings, and the image under a name that counts three attempts to boot.
-fn fill_esp(
-    base: &Base,
-    uki: &Path,
-    work: &Path,
-    disk: &Path,
-    esp: &Extent,
-    step: &Step,
-) -> Result<()> {
-    let loader = work.join("loader.conf");
-    fs::write(&loader, LOADER).context("cannot write loader.conf")?;
-    Tool::new("mkfs.vfat")
-        .args(["-F", "32", "-n", "ASHLAR-ESP", "--offset"])
-        .arg((esp.start / SECTOR).to_string())
-        .arg(disk)
-        .arg((esp.size / 1024).to_string())
-        .show(step)?;
-    let drive = format!("{}@@{}", disk.display(), esp.start);
-    let folders = [
-        "::/EFI",
-        "::/EFI/BOOT",
-        "::/EFI/systemd",
-        "::/EFI/Linux",
-        "::/loader",
-    ];
-    mtools("mmd", &drive).args(folders).show(step)?;
-    let boot_loader = base.boot_loader();
-    let image = format!("::/EFI/Linux/ashlar-{}+3.efi", version());
-    let copies: [(&Path, &str); 4] = [
-        (&boot_loader, "::/EFI/BOOT/BOOTX64.EFI"),
-        (&boot_loader, "::/EFI/systemd/systemd-bootx64.efi"),
-        (&loader, "::/loader/loader.conf"),
-        (uki, &image),
-    ];
-    for (from, to) in copies {
-        mtools("mcopy", &drive).arg(from).arg(to).show(step)?;
+impl Esp<'_> {
+    /// systemd-boot in both its places, its settings, and the image under a name that counts three attempts to boot.
+    fn fill(&self, base: &Base, uki: &Path, work: &Path, step: &Step) -> Result<()> {
+        let loader = work.join("loader.conf");
+        fs::write(&loader, LOADER).context("cannot write loader.conf")?;
+        self.moment
+            .tell(Tool::new("mkfs.vfat"))
+            .args(["-F", "32", "-n", "ASHLAR-ESP", "--invariant", "-i"])
+            .arg(&self.serial)
+            .arg("--offset")
+            .arg((self.extent.start / SECTOR).to_string())
+            .arg(self.disk)
+            .arg((self.extent.size / 1024).to_string())
+            .show(step)?;
+        let folders = [
+            "::/EFI",
+            "::/EFI/BOOT",
+            "::/EFI/systemd",
+            "::/EFI/Linux",
+            "::/loader",
+        ];
+        self.mtools("mmd").args(folders).show(step)?;
+        let boot_loader = base.boot_loader();
+        let image = format!("::/EFI/Linux/ashlar-{}+3.efi", version());
+        let copies: [(&Path, &str); 4] = [
+            (&boot_loader, "::/EFI/BOOT/BOOTX64.EFI"),
+            (&boot_loader, "::/EFI/systemd/systemd-bootx64.efi"),
+            (&loader, "::/loader/loader.conf"),
+            (uki, &image),
+        ];
+        for (from, to) in copies {
+            self.mtools("mcopy").arg(from).arg(to).show(step)?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn mtools(name: &str, drive: &str) -> Tool {
-    Tool::new(name)
-        .env("MTOOLS_SKIP_CHECK", "1")
-        .arg("-i")
-        .arg(drive)
+    fn mtools(&self, name: &str) -> Tool {
+        let drive = format!("{}@@{}", self.disk.display(), self.extent.start);
+        self.moment
+            .tell(Tool::new(name))
+            .env("MTOOLS_SKIP_CHECK", "1")
+            .arg("-i")
+            .arg(drive)
+    }
 }
 
 #[cfg(test)]
@@ -173,7 +189,8 @@ mod tests {
     fn partitions_lie_one_after_the_other() {
         let mut file = tempfile::tempfile().unwrap();
         file.set_len(DISK_SIZE).unwrap();
-        let [esp, state] = partition(&mut file).unwrap();
+        let identity = Identity::of(Path::new("/dev/null")).unwrap();
+        let [esp, state] = partition(&mut file, identity).unwrap();
         assert_eq!(esp.start, MIB);
         assert_eq!(state.start, MIB + ESP_SIZE);
         let table = GPT::find_from(&mut file).unwrap();

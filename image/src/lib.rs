@@ -16,6 +16,7 @@ pub mod progress;
 pub mod qemu;
 pub mod root;
 pub mod run;
+pub mod stamp;
 pub mod tool;
 pub mod uki;
 pub mod web;

@@ -13,14 +13,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::base::Base;
+use crate::base::{Base, walk};
 use crate::cpio::Archive;
 use crate::place::version;
 use crate::progress::{Step, mebibytes};
+use crate::stamp::Moment;
 use crate::tool::Tool;
 
 /// Makes `root.squashfs` in the folder from the base and the program.
-pub fn squashfs(base: &Base, program: &Path, work: &Path) -> Result<PathBuf> {
+pub fn squashfs(base: &Base, program: &Path, moment: Moment, work: &Path) -> Result<PathBuf> {
     let step = Step::start("Root image");
     let content = work.join("program");
     fs::create_dir_all(&content).with_context(|| format!("cannot create {}", content.display()))?;
@@ -43,18 +44,15 @@ pub fn squashfs(base: &Base, program: &Path, work: &Path) -> Result<PathBuf> {
             "-no-fragments",
         ])
         // A machine whose clock is absurd takes the age of the program as the least that it can be.
-        .args(["-all-time", &age(program)?.to_string()])
+        .args([
+            "-all-time",
+            &moment.seconds(),
+            "-mkfs-time",
+            &moment.seconds(),
+        ])
         .show(&step)?;
     step.done(&mebibytes(size(&root)?));
     Ok(root)
-}
-
-/// When a file was written, in seconds since 1970.
-fn age(file: &Path) -> Result<u64> {
-    let written = fs::metadata(file).and_then(|file| file.modified());
-    let written = written.with_context(|| format!("cannot tell the age of {}", file.display()))?;
-    let since = written.duration_since(std::time::UNIX_EPOCH);
-    Ok(since.map(|since| since.as_secs()).unwrap_or_default())
 }
 
 /// The text that says which release this is; also in the unified kernel image, where systemd-boot reads it.
@@ -79,12 +77,9 @@ pub fn initramfs(base: &Base, program: &Path, root: &Path, work: &Path) -> Resul
     stage0.device("dev/null", 1, 3)?;
     stage0.file("init", 0o755, &read(program)?)?;
     let modules = base.stage0().join("modules");
-    for entry in
-        fs::read_dir(&modules).with_context(|| format!("cannot list {}", modules.display()))?
-    {
-        let entry = entry.context("cannot list stage 0's modules")?;
-        let name = format!("modules/{}", entry.file_name().to_string_lossy());
-        stage0.file(&name, 0o644, &read(&entry.path())?)?;
+    for entry in walk(&modules)? {
+        let name = format!("modules/{}", entry.display());
+        stage0.file(&name, 0o644, &read(&modules.join(&entry))?)?;
     }
     let packed =
         zstd::encode_all(stage0.finish()?.as_slice(), 19).context("cannot compress stage 0")?;

@@ -55,7 +55,8 @@ pub fn assemble(stub: &Path, sections: &[(&str, &Path)], image: &Path, step: &St
         .output()?;
     let mut address =
         end_of_sections(&headers).context("systemd-stub has no sections that objdump can read")?;
-    let mut objcopy = Tool::new("objcopy");
+    // The header then tells the time of the stub, not that of now.
+    let mut objcopy = Tool::new("objcopy").arg("--preserve-dates");
     for (name, content) in sections {
         address = address.next_multiple_of(PAGE);
         objcopy = objcopy
