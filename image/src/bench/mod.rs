@@ -58,8 +58,6 @@ struct Subject {
     api: Appliance,
     /// From the kernel to the API at the first start.
     first_start: Option<Duration>,
-    /// What the system uses that it is compared with.
-    other: Option<rest::Memory>,
 }
 
 type Measurement = (&'static str, fn(&mut Subject) -> Result<Vec<Figure>>);
@@ -101,7 +99,6 @@ pub fn run(place: &Place, built: Built, only: &[String], json: bool) -> Result<(
         watch,
         api,
         first_start: None,
-        other: None,
     };
     let mut figures = Vec::new();
     let mut failures = Vec::new();
@@ -239,7 +236,7 @@ fn rest(subject: &mut Subject) -> Result<Vec<Figure>> {
     let after = look("head -n 1 /proc/stat")?;
     let memory = look("cat /proc/meminfo")?;
     let ours = look("cat $(grep -l '^ashlar$' /proc/[0-9]*/comm | sed 's/comm/smaps_rollup/')")?;
-    Ok(rest::figures(&before, &after, &memory, &ours, subject.other)?.into())
+    Ok(rest::figures(&before, &after, &memory, &ours)?.into())
 }
 
 fn list(subject: &mut Subject) -> Result<Vec<Figure>> {
