@@ -30,11 +30,8 @@ fn the_same_sources_make_the_same_bits() -> Result<()> {
     let [(one, _), (other, _)] = disks.as_slice() else {
         anyhow::bail!("two disks are wanted");
     };
-    ensure!(
-        differs_at(one, other)?.is_none(),
-        "they differ first in the MiB {:?}",
-        differs_at(one, other)?
-    );
+    let first = differs_at(one, other)?;
+    ensure!(first.is_none(), "they differ, first in the MiB {first:?}");
     Ok(())
 }
 

@@ -153,7 +153,8 @@ fn download(packages: &[&str], archive: &Path) -> Result<()> {
 
 /// LZ4, because unpacking is a tenth of the work of a start with zstd: 0.7 s of 5.5 s of an emulated start, for 18 MiB more
 /// of memory. Blocks of 128 KiB, and no fragments: a start reads about ninety small files. With blocks of 1 MiB the kernel
-/// unpacks up to a whole one for each, and takes 256 pages for its readahead that are mostly thrown away.
+/// unpacks up to a whole one for each, and takes 256 pages for its readahead that are mostly thrown away. The kernel of
+/// `buildroot/` can unpack nothing else.
 fn compress(base: &Base) -> Result<()> {
     let step = Step::start("Root image of the base");
     Tool::new("mksquashfs")

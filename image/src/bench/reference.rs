@@ -260,3 +260,16 @@ impl Drop for Running {
         let _ = self.0.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_that_is_whole_counts() {
+        let text = "login: BEGIN\r\nMemTotal: 1 kB\r\nEND\r\nBEGIN\r\nMemTotal: 2 kB\r\nEND\r\nBEGIN\r\nMem";
+        let told = last_told(text).unwrap();
+        assert!(told.contains("MemTotal: 2 kB") && !told.contains("MemTotal: 1 kB"));
+        assert_eq!(last_told("login: BEGIN\r\nMemTotal: 1 kB"), None);
+    }
+}
