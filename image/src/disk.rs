@@ -1,7 +1,9 @@
-//! The disk: a GUID partition table with the EFI system partition and the state partition, the rest free.
+//! The disk: a GUID partition table with the EFI system partition and the partition that is to hold the state.
 //!
 //! Built in one sparse file by tools that write into files at an offset, so neither root nor loop devices are needed.
-//! Partition names are the contract with the appliance: it finds `ashlar-esp` and `ashlar-state` by name.
+//! Partition names are the contract with the appliance: it finds `ashlar-esp` by name, and `ashlar-fresh` tells it that the
+//! disk is still the image, as it was flashed: at its first start it grows the table to the disk, gives it identifiers of its
+//! own and makes the state partition (`appliance/src/init/flash.rs`).
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -18,10 +20,11 @@ use crate::tool::Tool;
 
 const SECTOR: u64 = 512;
 const MIB: u64 = 1 << 20;
-/// Room for the running release, the one before and one being written.
-const ESP_SIZE: u64 = 512 * MIB;
-const STATE_SIZE: u64 = 1024 * MIB;
-const DISK_SIZE: u64 = ESP_SIZE + STATE_SIZE + 2 * MIB;
+/// Room for the running release, the one before and one being written, each with all firmware that drivers want.
+const ESP_SIZE: u64 = 1024 * MIB;
+/// It grows with the disk; a small image is flashed sooner.
+const FRESH_SIZE: u64 = 16 * MIB;
+const DISK_SIZE: u64 = ESP_SIZE + FRESH_SIZE + 2 * MIB;
 
 /// Partition type "EFI system", in the mixed byte order of the table.
 const ESP_TYPE: [u8; 16] = [
@@ -49,8 +52,7 @@ pub fn make(base: &Base, uki: &Path, moment: Moment, work: &Path, path: &Path) -
         File::create_new(&draft).with_context(|| format!("cannot create {}", draft.display()))?;
     file.set_len(DISK_SIZE)
         .with_context(|| format!("cannot size {}", draft.display()))?;
-    let [esp, state] =
-        partition(&mut file, identity).context("cannot write the partition table")?;
+    let [esp, _] = partition(&mut file, identity).context("cannot write the partition table")?;
     file.sync_all().context("cannot write the disk image")?;
     drop(file);
     let esp = Esp {
@@ -60,19 +62,6 @@ pub fn make(base: &Base, uki: &Path, moment: Moment, work: &Path, path: &Path) -
         serial: identity.serial("esp file system"),
     };
     esp.fill(base, uki, work, &step)?;
-    moment
-        .tell(Tool::new("mke2fs"))
-        .args(["-q", "-t", "ext4", "-L", "ashlar-state", "-m", "1", "-F"])
-        .args(["-U", &identity.uuid("state file system").to_string()])
-        .args(["-O", "metadata_csum,64bit", "-E"])
-        .arg(format!(
-            "offset={},nodiscard,lazy_itable_init=0,lazy_journal_init=0,hash_seed={}",
-            state.start,
-            identity.uuid("state folders")
-        ))
-        .arg(&draft)
-        .arg(format!("{}k", state.size / 1024))
-        .show(&step)?;
     // A new file under the old name: machines that run from the old one keep it.
     fs::rename(&draft, path).with_context(|| format!("cannot write {}", path.display()))?;
     step.done(&mebibytes(DISK_SIZE));
@@ -108,8 +97,8 @@ fn partition(file: &mut File, identity: Identity) -> Result<[Extent; 2]> {
     let unique = |purpose| *identity.uuid(purpose).as_bytes();
     let mut table = GPT::new_from(file, SECTOR, unique("disk"))?;
     let mut next = MIB / SECTOR;
-    let mut extents = [ESP_SIZE, STATE_SIZE].map(|size| Extent { start: 0, size });
-    let kinds = [(ESP_TYPE, "ashlar-esp"), (DATA_TYPE, "ashlar-state")];
+    let mut extents = [ESP_SIZE, FRESH_SIZE].map(|size| Extent { start: 0, size });
+    let kinds = [(ESP_TYPE, "ashlar-esp"), (DATA_TYPE, "ashlar-fresh")];
     for (number, (extent, (kind, name))) in (1..).zip(extents.iter_mut().zip(kinds)) {
         extent.start = next * SECTOR;
         table[number] = GPTPartitionEntry {
@@ -194,7 +183,7 @@ mod tests {
         assert_eq!(esp.start, MIB);
         assert_eq!(state.start, MIB + ESP_SIZE);
         let table = GPT::find_from(&mut file).unwrap();
-        assert_eq!(table[2].partition_name.as_str(), "ashlar-state");
+        assert_eq!(table[2].partition_name.as_str(), "ashlar-fresh");
         assert_eq!(table[2].starting_lba * SECTOR, state.start);
         assert!(state.start + state.size <= (table.header.last_usable_lba + 1) * SECTOR);
     }

@@ -50,6 +50,9 @@ pub struct RunArguments {
     /// The port on this host that leads to the console [default: 8443, or a free one]
     #[arg(long, value_name = "PORT")]
     https_port: Option<u16>,
+    /// Size of the disk it boots from, like 32G
+    #[arg(long, value_name = "SIZE", default_value = "2304M", value_parser = size)]
+    system: u64,
     /// Sizes of data disks, like 20G; none for a machine without any [default: one of 20G]
     #[arg(long, value_name = "SIZE", num_args = 0.., value_parser = size)]
     data: Option<Vec<u64>>,
@@ -264,6 +267,7 @@ fn options(arguments: &RunArguments, accelerator: Accelerator) -> RunOptions {
     RunOptions {
         name: arguments.name.clone(),
         https_port: port,
+        system: arguments.system,
         data: data.into_iter().map(DataDisk::Empty).collect(),
         nics: vec![Nic::User; arguments.nics],
         memory_mib: arguments.memory >> 20,

@@ -26,6 +26,8 @@ endpoints! {
     NODES = "/nodes";
     /// The newest load as text, for Prometheus.
     METRICS = "/metrics";
+    /// The releases of the node: read; `PUT …/bundle` sends one, `…/fetch`, `…/apply`, `DELETE …/releases/{version}`.
+    UPDATE = "/update";
     /// Interfaces of the nodes.
     LINKS = "/links";
     /// Drives of the nodes.

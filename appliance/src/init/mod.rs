@@ -20,6 +20,7 @@ mod crash;
 mod end;
 mod failure;
 mod fault;
+mod flash;
 mod guests;
 mod hardware;
 mod identity;

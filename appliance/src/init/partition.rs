@@ -5,7 +5,7 @@
 //! memory, and says so: a machine one can talk to can be repaired.
 //!
 //! ```text
-//!   candidates = partitions named ashlar-state
+//!   candidates = partitions named ashlar-state, or ashlar-fresh on a disk that was just flashed (see flash)
 //!   boot disk  = the disk that holds the partition in LoaderDevicePartUUID (written by systemd-boot)
 //!   one on the boot disk -> that;  one at all -> that, once the drivers are loaded;  more -> none;  none -> wait
 //! ```
@@ -19,6 +19,7 @@ use ashlar_api::event::Severity;
 use nix::mount::MsFlags;
 
 use super::fault::Fault;
+use super::flash::{self, FRESH, FlashError};
 use super::log;
 use crate::sys::command::{CommandError, Tool};
 use crate::sys::fs::{self, FsError};
@@ -27,7 +28,8 @@ use crate::sys::{block, signature};
 
 /// Where the state is mounted.
 pub const STATE: &str = "/var/lib/ashlar";
-const LABEL: &str = "ashlar-state";
+/// The name of its partition.
+pub const LABEL: &str = "ashlar-state";
 const LOADER: &str =
     "/sys/firmware/efi/efivars/LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 /// A check of one gigabyte takes seconds; a disk that needs longer is dying.
@@ -37,22 +39,41 @@ const CHECK_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     device: PathBuf,
+    /// It waits for its file system.
+    fresh: bool,
     /// The disk as a person would tell it from another.
     disk: String,
     on_boot_disk: bool,
+}
+
+/// A partition that was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    device: PathBuf,
+    /// It waits for its file system.
+    fresh: bool,
 }
 
 /// Which partition to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
     /// This one; no other could be meant.
-    Sure(PathBuf),
+    Sure(Place),
     /// This one, unless another appears.
-    Likely(PathBuf),
+    Likely(Place),
     /// More than one could be meant.
     Ambiguous(Vec<String>),
     /// There is none.
     Missing,
+}
+
+impl Candidate {
+    fn place(&self) -> Place {
+        Place {
+            device: self.device.clone(),
+            fresh: self.fresh,
+        }
+    }
 }
 
 /// Looks at the disks there are now.
@@ -82,7 +103,7 @@ fn candidates(boot_partition: Option<&str>) -> Vec<Candidate> {
         let of_this = disk
             .partitions
             .iter()
-            .filter(|partition| partition.label.as_deref() == Some(LABEL));
+            .filter(|partition| [Some(LABEL), Some(FRESH)].contains(&partition.label.as_deref()));
         for partition in of_this {
             let on_boot_disk = boot_partition.is_some_and(|wanted| {
                 let partitions = signature::gpt_partitions(&disk.path()).unwrap_or_default();
@@ -96,6 +117,7 @@ fn candidates(boot_partition: Option<&str>) -> Vec<Candidate> {
             };
             found.push(Candidate {
                 device: partition.path(),
+                fresh: partition.label.as_deref() == Some(FRESH),
                 disk,
                 on_boot_disk,
             });
@@ -110,9 +132,9 @@ fn choose(candidates: &[Candidate]) -> Choice {
         .filter(|candidate| candidate.on_boot_disk)
         .collect();
     match (on_boot_disk.as_slice(), candidates) {
-        ([one], _) => Choice::Sure(one.device.clone()),
+        ([one], _) => Choice::Sure(one.place()),
         ([], []) => Choice::Missing,
-        ([], [one]) => Choice::Likely(one.device.clone()),
+        ([], [one]) => Choice::Likely(one.place()),
         ([], more) => Choice::Ambiguous(
             more.iter()
                 .map(|candidate| candidate.disk.clone())
@@ -130,13 +152,20 @@ fn choose(candidates: &[Candidate]) -> Choice {
 pub fn mount(choice: &Choice) -> Option<Fault> {
     let target = Path::new(STATE);
     let fault = match choice {
-        Choice::Sure(device) | Choice::Likely(device) => match check_and_mount(device, target) {
-            Ok(()) => {
-                log::info(format_args!("state is on {}", device.display()));
-                return None;
+        Choice::Sure(Place { device, fresh }) | Choice::Likely(Place { device, fresh }) => {
+            let ready = match fresh {
+                true => flash::make_ready(device).map_err(PartitionError::Flash),
+                false => Ok(()),
+            };
+            match ready.and_then(|()| check_and_mount(device, target)) {
+                Ok(()) => {
+                    log::info(format_args!("state is on {}", device.display()));
+                    return None;
+                }
+                Err(PartitionError::Flash(error)) => unready(device, &error),
+                Err(error) => damaged(device, &error),
             }
-            Err(error) => damaged(device, &error),
-        },
+        }
         Choice::Ambiguous(disks) => ambiguous(disks),
         Choice::Missing => missing(),
     };
@@ -154,6 +183,8 @@ pub fn mount(choice: &Choice) -> Option<Fault> {
 enum PartitionError {
     #[error("its file system has errors that are not repaired without being asked: {0}")]
     Damaged(String),
+    #[error(transparent)]
+    Flash(FlashError),
     #[error("its file system could not be checked")]
     Check(#[source] CommandError),
     #[error(transparent)]
@@ -259,6 +290,21 @@ fn missing() -> Fault {
     }
 }
 
+fn unready(device: &Path, error: &FlashError) -> Fault {
+    Fault {
+        code: "disk-unready",
+        title: "The disk that was flashed cannot be made ready.".to_owned(),
+        detail: format!(
+            "{}: {}. The machine runs from memory, nothing that is set now will be kept.",
+            device.display(),
+            log::chain(error)
+        ),
+        remedy: "Start again: it is tried anew. If that does not help, flash the disk again, or take another."
+            .to_owned(),
+        severity: Severity::Critical,
+    }
+}
+
 fn damaged(device: &Path, error: &PartitionError) -> Fault {
     Fault {
         code: "state-damaged",
@@ -284,6 +330,7 @@ mod tests {
     fn candidate(device: &str, on_boot_disk: bool) -> Candidate {
         Candidate {
             device: device.into(),
+            fresh: false,
             disk: format!("disk of {device}"),
             on_boot_disk,
         }
@@ -315,14 +362,8 @@ mod tests {
     fn takes_the_disk_the_firmware_started_from() {
         let (a, b) = (candidate("/dev/sda2", false), candidate("/dev/sdb2", true));
         assert_eq!(choose(&[]), Choice::Missing);
-        assert_eq!(
-            choose(std::slice::from_ref(&a)),
-            Choice::Likely("/dev/sda2".into())
-        );
-        assert_eq!(
-            choose(&[a.clone(), b.clone()]),
-            Choice::Sure("/dev/sdb2".into())
-        );
+        assert_eq!(choose(std::slice::from_ref(&a)), Choice::Likely(a.place()));
+        assert_eq!(choose(&[a.clone(), b.clone()]), Choice::Sure(b.place()));
         let two = Choice::Ambiguous(vec![
             "disk of /dev/sda2".to_owned(),
             "disk of /dev/sdc2".to_owned(),

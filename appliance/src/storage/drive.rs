@@ -15,9 +15,11 @@ use crate::sys::block::{Block, Kind, Transport};
 use crate::sys::signature::{self, ProbeError};
 
 /// Partitions of the disk that the node starts from.
-const SYSTEM_LABELS: [&str; 2] = ["ashlar-esp", STATE_LABEL];
+const SYSTEM_LABELS: [&str; 3] = ["ashlar-esp", "ashlar-fresh", STATE_LABEL];
 /// The partition that holds the state of an appliance.
 const STATE_LABEL: &str = "ashlar-state";
+/// What the appliance itself does not need of the disk it starts from.
+const DATA_LABEL: &str = "ashlar-data";
 /// More partitions than this are counted, not looked into.
 const MOST_PARTITIONS: usize = 16;
 /// The longest id that a pool can name.
@@ -49,6 +51,33 @@ pub fn system_disks(blocks: &[Block], mounted: &BTreeSet<String>) -> BTreeSet<St
         return in_use;
     }
     names(&|block| labels(block).any(|label| SYSTEM_LABELS.contains(&label)))
+}
+
+/// The data partitions of the disks the node starts from, each as a drive of its own: a machine with one disk can have a
+/// pool as well.
+pub fn data_partitions(blocks: &[Block], system: &BTreeSet<String>) -> Vec<Block> {
+    let disks = blocks.iter().filter(|block| system.contains(&block.name));
+    let parts = disks.flat_map(|disk| disk.partitions.iter().map(move |part| (disk, part)));
+    parts
+        .filter(|(_, part)| part.label.as_deref() == Some(DATA_LABEL))
+        .map(|(disk, part)| {
+            let model = disk.model.as_deref().unwrap_or_default();
+            Block {
+                name: part.name.clone(),
+                device: part.device,
+                size: part.size,
+                model: Some(
+                    format!("{model} (rest of the system drive)")
+                        .trim()
+                        .to_owned(),
+                ),
+                wwid: Some(format!("{}:data", id(disk))),
+                partitions: Vec::new(),
+                holders: part.holders.clone(),
+                ..disk.clone()
+            }
+        })
+        .collect()
 }
 
 fn labels(block: &Block) -> impl Iterator<Item = &str> {
@@ -250,6 +279,39 @@ mod tests {
             label: label.map(str::to_owned),
             device: (8, minor),
             holders: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_rest_of_the_system_disk_is_a_drive() {
+        let mut rest = partition("sda3", 3, Some("ashlar-data"));
+        rest.holders = vec!["dm-0".to_owned()];
+        let mut disk = block("sda");
+        disk.partitions = vec![partition("sda2", 2, Some("ashlar-state")), rest];
+        let blocks = [
+            disk.clone(),
+            Block {
+                name: "sdb".to_owned(),
+                ..disk
+            },
+        ];
+        let system = BTreeSet::from(["sda".to_owned()]);
+        let found = data_partitions(&blocks, &system);
+        assert_eq!(found.len(), 1, "not that of another appliance");
+        let found = drive(&found[0], &silent_probe(), false);
+        assert_eq!(found.id, "ST1000DM010-2EP1_ZN1_ABCDE:data");
+        assert_eq!(found.name, "sda3");
+        assert_eq!(found.model, "ST1000DM010-2EP1 (rest of the system drive)");
+        assert_eq!((found.size, found.sequence), (Bytes(1 << 30), Some(4)));
+        assert_eq!(found.holders, ["dm-0"]);
+        assert!(is_drive(&blocks[0]));
+    }
+
+    fn silent_probe() -> Probed {
+        Probed {
+            content: Content::Blank,
+            problem: None,
+            mute: false,
         }
     }
 

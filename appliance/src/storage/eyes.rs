@@ -98,7 +98,9 @@ impl Eyes {
         let mut blocks = block::list();
         let mounted: BTreeSet<String> = fs::mounts()?.into_iter().map(|m| m.device).collect();
         let system = drive::system_disks(&blocks, &mounted);
+        let rests = drive::data_partitions(&blocks, &system);
         blocks.retain(drive::is_drive);
+        blocks.extend(rests);
         self.ask(&blocks, drive::probe).await;
         let drives = blocks.iter().map(|block| {
             let is_system = system.contains(&block.name);

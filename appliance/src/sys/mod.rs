@@ -10,6 +10,7 @@ pub mod child;
 pub mod clock;
 pub mod command;
 pub mod fs;
+pub mod gpt;
 pub mod home;
 pub mod hostname;
 pub mod init_socket;

@@ -293,7 +293,14 @@ fn make_disks(
                 image.display()
             )
         })?;
-    overlay(emulator, &base, &folder.join("boot.qcow2"))?;
+    let boot = folder.join("boot.qcow2");
+    overlay(emulator, &base, &boot)?;
+    emulator
+        .image_tool()
+        .args(["resize", "-q"])
+        .arg(&boot)
+        .arg(options.system.to_string())
+        .output()?;
     for (number, disk) in options.data.iter().enumerate() {
         let path = folder.join(format!("data{number}.qcow2"));
         match disk {

@@ -28,6 +28,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// The smallest disk that has room for what the appliance keeps, and a little more.
+pub const SYSTEM: u64 = 2304 << 20;
+
 /// What a machine shall be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOptions {
@@ -35,6 +38,8 @@ pub struct RunOptions {
     pub name: String,
     /// The port on 127.0.0.1 that leads to the machine's port 443; 0 takes a free one.
     pub https_port: u16,
+    /// Bytes of the boot disk, at least those of the image.
+    pub system: u64,
     /// The disks beside the boot disk, in order; their serial numbers are `data0`, `data1` and so on.
     pub data: Vec<DataDisk>,
     /// The network cards, in order. The first [`Nic::User`] carries the forwarded port.
@@ -81,6 +86,7 @@ impl Default for RunOptions {
         Self {
             name: "ashlar".to_owned(),
             https_port: 0,
+            system: SYSTEM,
             data: Vec::new(),
             nics: vec![Nic::User],
             memory_mib: 4096,
