@@ -21,6 +21,7 @@ mod state;
 mod storage;
 mod supervisor;
 mod sys;
+mod update;
 mod vm;
 
 use std::ffi::OsStr;

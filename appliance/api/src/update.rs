@@ -35,6 +35,13 @@ impl FromStr for Version {
     }
 }
 
+impl Version {
+    /// Older than every release.
+    pub const fn oldest() -> Version {
+        Version(semver::Version::new(0, 0, 0))
+    }
+}
+
 impl TryFrom<String> for Version {
     type Error = NotAVersion;
     fn try_from(text: String) -> Result<Self, NotAVersion> {

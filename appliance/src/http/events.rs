@@ -66,7 +66,7 @@ impl Feed {
     pub fn new(instance: &str) -> Self {
         let hello = Change::Hello {
             instance: instance.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::sys::release::version().to_owned(),
         };
         Feed {
             sender: broadcast::channel(BACKLOG).0,

@@ -85,7 +85,7 @@ fn node(shared: &Shared, text: &mut Exposition) -> Answer<()> {
     let own = || vec![("node", name.clone())];
     let version = vec![
         ("node", name.clone()),
-        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("version", crate::sys::release::version().to_owned()),
     ];
     text.gauge("info", "The version that runs.", vec![(version, 1)]);
     let faults = shared.app.health.faults();

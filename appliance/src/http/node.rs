@@ -77,7 +77,7 @@ fn status(shared: &Shared, record: &NodeRecord) -> Answer<NodeStatus> {
     drop(seen);
     let hardware = hardware();
     Ok(NodeStatus {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::sys::release::version().to_owned(),
         kernel: hardware.kernel.clone(),
         boot_id: shared.app.boot,
         booted_at: shared.app.booted_at,

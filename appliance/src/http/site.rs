@@ -27,7 +27,7 @@ pub async fn health(shared: web::Data<Shared>, _: web::Query<NoQuery>) -> Answer
     };
     Ok(reply::ok(&Health {
         state,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::sys::release::version().to_owned(),
     }))
 }
 

@@ -13,26 +13,15 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
-};
-use reqwest::redirect::Policy;
+use reqwest::header::{ACCEPT_ENCODING, HeaderValue, IF_RANGE, RANGE};
 use reqwest::{Client, Response, StatusCode};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, SeekFrom};
 
 use super::library;
 use super::room::Room;
 use super::work::Teller;
+use crate::sys::https::{self, AUTHORITIES, ClientError, starts_at, validator};
 
-/// The authorities whose certificates are accepted.
-const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-const CONNECT: Duration = Duration::from_secs(20);
-/// How long the next bytes may take.
-const STALL: Duration = Duration::from_secs(60);
-const MOST_REDIRECTIONS: usize = 8;
 /// Attempts in a row that brought nothing.
 const FRUITLESS: u32 = 6;
 /// Attempts at all.
@@ -45,15 +34,9 @@ const PORTION: u64 = 64 << 20;
 /// Why an image could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The trusted authorities could not be read.
-    #[error("the trusted certificate authorities in {AUTHORITIES} can not be read")]
-    Authorities(#[source] io::Error),
-    /// TLS could not be set up.
-    #[error("TLS can not be used")]
-    Tls(#[source] rustls::Error),
-    /// The client could not be made.
-    #[error("the HTTP client can not be made")]
-    Client(#[source] reqwest::Error),
+    /// The source can not be asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The source could not be reached, or broke off too often.
     #[error("the source could not be read")]
     Source(#[source] reqwest::Error),
@@ -95,9 +78,7 @@ impl FetchError {
 
     fn remedy(&self) -> &'static str {
         match self {
-            FetchError::Authorities(_) | FetchError::Tls(_) | FetchError::Client(_) => {
-                "Send the image from your own computer instead."
-            }
+            FetchError::Client(_) => "Send the image from your own computer instead.",
             FetchError::Source(_) | FetchError::Short { .. } => {
                 "Check the address, and that this node can reach it: its name servers, gateway and clock."
             }
@@ -120,7 +101,7 @@ pub async fn fetch(
     room: &Room,
     teller: &Teller,
 ) -> Result<(), FetchError> {
-    let client = client(Path::new(AUTHORITIES), url.starts_with("https:"))?;
+    let client = https::client(Path::new(AUTHORITIES), url.starts_with("https:"))?;
     let file = library::open_partial(partial)
         .and_then(|file| file.set_len(0).map(|()| file))
         .map_err(FetchError::Write)?;
@@ -254,58 +235,4 @@ async fn receive(
         teller.tell_bytes(target.held, target.size, "Downloading");
     }
     Ok(())
-}
-
-/// What tells later that the file is the same: a strong ETag, else its date.
-fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
-    let strong = headers
-        .get(ETAG)
-        .filter(|tag| !tag.as_bytes().starts_with(b"W/"));
-    strong.or_else(|| headers.get(LAST_MODIFIED)).cloned()
-}
-
-/// Where a part begins: `bytes 100-199/200`.
-fn starts_at(headers: &HeaderMap) -> Option<u64> {
-    let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
-    let (start, _) = range.strip_prefix("bytes ")?.split_once('-')?;
-    start.trim().parse().ok()
-}
-
-/// A client; authorities are only needed for `https`.
-fn client(authorities: &Path, is_https: bool) -> Result<Client, FetchError> {
-    let mut roots = RootCertStore::empty();
-    if is_https {
-        let pem = std::fs::read(authorities).map_err(FetchError::Authorities)?;
-        let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
-        let (added, _) = roots.add_parsable_certificates(certificates);
-        if added == 0 {
-            let error = io::Error::new(io::ErrorKind::InvalidData, "there is none in it");
-            return Err(FetchError::Authorities(error));
-        }
-    }
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let tls = ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .map_err(FetchError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let redirections = Policy::custom(|attempt| {
-        let was_https = attempt.previous().iter().any(|url| url.scheme() == "https");
-        if attempt.previous().len() > MOST_REDIRECTIONS {
-            attempt.error("too many redirections")
-        } else if was_https && attempt.url().scheme() != "https" {
-            attempt.error("it leads from https to http")
-        } else {
-            attempt.follow()
-        }
-    });
-    Client::builder()
-        .use_preconfigured_tls(tls)
-        .user_agent(concat!("Ashlar/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT)
-        .read_timeout(STALL)
-        .redirect(redirections)
-        .no_proxy()
-        .build()
-        .map_err(FetchError::Client)
 }

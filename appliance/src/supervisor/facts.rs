@@ -187,7 +187,7 @@ pub fn stateless(name: &str, what: &str, remedy: &str, aside: Option<&Path>) -> 
         since: Timestamp::now(),
     };
     Facts {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::sys::release::version().to_owned(),
         node: name.to_owned(),
         processor: processor(None, proc::processors()),
         faults: vec![fault],

@@ -117,7 +117,7 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     // In a task of its own: what is waited for here may take as long as a drive does.
     tokio::spawn(alive::tell(Path::new(init_socket::SOCKET), alive::PACE));
     let identity = identity::load(Path::new(STATE)).context("learn which node this is")?;
-    tracing::info!(node = %identity.node, boot = %identity.boot, version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!(node = %identity.node, boot = %identity.boot, version = crate::sys::release::version(), "starting");
     let (first_name, state) = (identity.first_name.clone(), Path::new(STATE));
     // Neither needs the state, and both wait for the drive.
     let certificate = tokio::task::spawn_blocking(move || {
@@ -398,7 +398,7 @@ impl View<'_> {
         let memory = sys::proc::Memory::read();
         let load = self.health.metrics.newest();
         Facts {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::sys::release::version().to_owned(),
             node: node.map_or_else(
                 || self.identity.first_name.to_string(),
                 |node| node.spec.name.to_string(),

@@ -156,8 +156,9 @@ impl Keys {
             let path = entry.map_err(failed)?.path();
             if path.extension().is_some_and(|end| end == "pub") {
                 let text = std::fs::read_to_string(&path).map_err(failed)?;
-                let key = PublicKey::decode(text.trim())
-                    .map_err(|error| failed(io::Error::other(format!("{}: {error}", path.display()))))?;
+                let key = PublicKey::decode(text.trim()).map_err(|error| {
+                    failed(io::Error::other(format!("{}: {error}", path.display())))
+                })?;
                 keys.push(key);
             }
         }
@@ -267,10 +268,15 @@ pub fn read<W: io::Write, E: From<BundleError>>(
 fn short(entry: tar::Entry<'_, impl Read>, most: u64) -> Result<Vec<u8>, BundleError> {
     let size = entry.size();
     if size > most {
-        return Err(BundleError::NotABundle(format!("its head is {size} bytes long")));
+        return Err(BundleError::NotABundle(format!(
+            "its head is {size} bytes long"
+        )));
     }
     let mut bytes = Vec::new();
-    entry.take(most).read_to_end(&mut bytes).map_err(BundleError::read)?;
+    entry
+        .take(most)
+        .read_to_end(&mut bytes)
+        .map_err(BundleError::read)?;
     if (bytes.len() as u64) < size {
         return Err(BundleError::Truncated);
     }
