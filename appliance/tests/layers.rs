@@ -45,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "state",
             "storage",
             "sys",
+            "update",
             "vm",
         ],
     ),

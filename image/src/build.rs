@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use crate::place::Place;
+use crate::place::{Place, version};
 use crate::progress::Step;
+use crate::sign::Keys;
 use crate::stamp::Moment;
 use crate::tool::Tool;
 use crate::{base, disk, root, uki, web};
@@ -60,7 +61,51 @@ pub struct Parts {
     base: base::Base,
     program: PathBuf,
     stage0: PathBuf,
+    keys: Keys,
     moment: Moment,
+    release: Release,
+}
+
+/// What is said of a release beside its parts.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// Its version.
+    pub version: String,
+    /// Words added to the kernel's command line.
+    pub words: Vec<String>,
+}
+
+impl Parts {
+    /// The same parts as another release.
+    #[must_use]
+    pub fn with(self, release: Release) -> Self {
+        Self { release, ..self }
+    }
+
+    /// Kernel and root tree.
+    pub fn base(&self) -> &base::Base {
+        &self.base
+    }
+
+    /// What becomes PID 1.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The keys whose signatures the release trusts.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The time that everything in it bears.
+    pub fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// The version of the release.
+    pub fn version(&self) -> &str {
+        &self.release.version
+    }
 }
 
 /// Makes the parts, or finds them made. The caller holds the lock.
@@ -73,18 +118,29 @@ pub fn parts(place: &Place, program: &Program) -> Result<Parts> {
         base,
         program,
         stage0: stage0(place)?,
+        keys: Keys::of(place)?,
         moment: Moment::of(place)?,
+        release: Release {
+            version: version().to_owned(),
+            words: Vec::new(),
+        },
     })
 }
 
 /// Makes a disk, and returns where in `work` its root image and its unified kernel image are. The same parts make the same
 /// bits.
 pub fn assemble(parts: &Parts, work: &Path, disk: &Path) -> Result<(PathBuf, PathBuf)> {
-    let base = &parts.base;
-    let squashfs = root::squashfs(base, &parts.program, parts.moment, work)?;
-    let initramfs = root::initramfs(base, &parts.stage0, &squashfs, work)?;
-    let uki = uki::make(base, &initramfs, work)?;
-    disk::make(base, &uki, parts.moment, work, disk)?;
+    let (squashfs, uki) = release(parts, work)?;
+    let image = (uki.as_path(), parts.version());
+    disk::make(&parts.base, image, parts.moment, work, disk)?;
+    Ok((squashfs, uki))
+}
+
+/// Makes a release alone: its root image and its unified kernel image in `work`.
+pub fn release(parts: &Parts, work: &Path) -> Result<(PathBuf, PathBuf)> {
+    let squashfs = root::squashfs(parts, work)?;
+    let initramfs = root::initramfs(&parts.base, &parts.stage0, &squashfs, work)?;
+    let uki = uki::make(&parts.base, &initramfs, &parts.release, work)?;
     Ok((squashfs, uki))
 }
 
@@ -94,7 +150,7 @@ fn ashlar(place: &Place) -> Result<(base::Base, PathBuf)> {
     let (base, library) = std::thread::scope(|scope| {
         let library = scope.spawn(|| {
             let step = Step::start("Program");
-            release(place, &["--lib"]).show(&step)?;
+            released(place, &["--lib"]).show(&step)?;
             step.done("");
             anyhow::Ok(())
         });
@@ -105,7 +161,7 @@ fn ashlar(place: &Place) -> Result<(base::Base, PathBuf)> {
     let base = base?;
     library.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let step = Step::start("Program with the console");
-    release(place, &["--bin", "ashlar"])
+    released(place, &["--bin", "ashlar"])
         .env("ASHLAR_CONSOLE_BUILD", web::built(place)?)
         .show(&step)?;
     // A copy, before another checkout with the same target directory can change it.
@@ -117,7 +173,7 @@ fn ashlar(place: &Place) -> Result<(base::Base, PathBuf)> {
 }
 
 /// Cargo, about to build what `what` names of the program as released.
-fn release(place: &Place, what: &[&str]) -> Tool {
+fn released(place: &Place, what: &[&str]) -> Tool {
     cargo(place)
         .args(["build", "--release", "--package", "ashlar"])
         .args(what)
@@ -148,7 +204,12 @@ fn key(parts: &Parts) -> Result<String> {
     hash.update(uki::COMMAND_LINE);
     hash.update(parts.base.key());
     hash.update(parts.moment.seconds());
-    hash.update(root::os_release());
+    hash.update(root::os_release(parts.version()));
+    hash.update(parts.release.words.join(" "));
+    for path in parts.keys.public() {
+        let key = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        hash.update(key);
+    }
     Ok(hash
         .finalize()
         .iter()

@@ -13,7 +13,6 @@ use anyhow::{Context, Result};
 use gptman::{GPT, GPTPartitionEntry};
 
 use crate::base::Base;
-use crate::place::version;
 use crate::progress::{Step, mebibytes};
 use crate::stamp::{Identity, Moment};
 use crate::tool::Tool;
@@ -43,8 +42,15 @@ struct Extent {
     size: u64,
 }
 
-/// Makes the disk at `path` with the unified kernel image `uki`; `work` is a folder for what lies between.
-pub fn make(base: &Base, uki: &Path, moment: Moment, work: &Path, path: &Path) -> Result<()> {
+/// Makes the disk at `path` with a release, the unified kernel image `uki` of this version; `work` is a folder for what lies
+/// between.
+pub fn make(
+    base: &Base,
+    (uki, version): (&Path, &str),
+    moment: Moment,
+    work: &Path,
+    path: &Path,
+) -> Result<()> {
     let step = Step::start("Disk image");
     let identity = Identity::of(uki)?;
     let draft = work.join("disk.img");
@@ -61,7 +67,7 @@ pub fn make(base: &Base, uki: &Path, moment: Moment, work: &Path, path: &Path) -
         moment,
         serial: identity.serial("esp file system"),
     };
-    esp.fill(base, uki, work, &step)?;
+    esp.fill(base, (uki, version), work, &step)?;
     // A new file under the old name: machines that run from the old one keep it.
     fs::rename(&draft, path).with_context(|| format!("cannot write {}", path.display()))?;
     step.done(&mebibytes(DISK_SIZE));
@@ -69,7 +75,7 @@ pub fn make(base: &Base, uki: &Path, moment: Moment, work: &Path, path: &Path) -
 }
 
 /// The compressed disk image, for download and flashing. A low level: what takes room in it is compressed already.
-pub fn bundle(disk: &Path) -> Result<std::path::PathBuf> {
+pub fn compress(disk: &Path) -> Result<std::path::PathBuf> {
     let step = Step::start("Compressed disk image");
     let path = disk.with_extension("img.zst");
     let mut input = File::open(disk).with_context(|| format!("cannot open {}", disk.display()))?;
@@ -126,7 +132,13 @@ struct Esp<'a> {
 
 impl Esp<'_> {
     /// systemd-boot in both its places, its settings, and the image under a name that counts three attempts to boot.
-    fn fill(&self, base: &Base, uki: &Path, work: &Path, step: &Step) -> Result<()> {
+    fn fill(
+        &self,
+        base: &Base,
+        (uki, version): (&Path, &str),
+        work: &Path,
+        step: &Step,
+    ) -> Result<()> {
         let loader = work.join("loader.conf");
         fs::write(&loader, LOADER).context("cannot write loader.conf")?;
         self.moment
@@ -147,7 +159,7 @@ impl Esp<'_> {
         ];
         self.mtools("mmd").args(folders).show(step)?;
         let boot_loader = base.boot_loader();
-        let image = format!("::/EFI/Linux/ashlar-{}+3.efi", version());
+        let image = format!("::/EFI/Linux/ashlar-{version}+3.efi");
         let copies: [(&Path, &str); 4] = [
             (&boot_loader, "::/EFI/BOOT/BOOTX64.EFI"),
             (&boot_loader, "::/EFI/systemd/systemd-bootx64.efi"),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ashlar_image::build::{self, Program};
+use ashlar_image::bundle::{self, BundleArguments};
 use ashlar_image::place::Place;
 use ashlar_image::run::{self, RunArguments};
 use ashlar_image::{base, bench, disk, web};
@@ -37,6 +38,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         program: Option<PathBuf>,
     },
+    /// Make a bundle: a release to which an appliance can be updated
+    Bundle(BundleArguments),
     /// Measure the image: sizes, times, memory, load
     Bench {
         /// As JSON
@@ -107,9 +110,10 @@ fn execute() -> Result<()> {
         }
         Command::Build { program } => {
             let built = build::build(&place, &program.map_or(Program::Ashlar, Program::Given))?;
-            disk::bundle(&built.disk)?;
+            disk::compress(&built.disk)?;
             println!("{}", built.disk.display());
         }
+        Command::Bundle(arguments) => println!("{}", bundle::run(&place, &arguments)?.display()),
         Command::Bench { json, only } => {
             bench::run(&place, build::build(&place, &Program::Ashlar)?, &only, json)?;
         }

@@ -14,20 +14,28 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::base::{Base, walk};
+use crate::build::Parts;
 use crate::cpio::Archive;
-use crate::place::version;
 use crate::progress::{Step, mebibytes};
-use crate::stamp::Moment;
 use crate::tool::Tool;
 
-/// Makes `root.squashfs` in the folder from the base and the program.
-pub fn squashfs(base: &Base, program: &Path, moment: Moment, work: &Path) -> Result<PathBuf> {
+/// Makes `root.squashfs` in the folder from the base and the program, with the facts about the release.
+pub fn squashfs(parts: &Parts, work: &Path) -> Result<PathBuf> {
+    let (base, program, moment) = (parts.base(), parts.program(), parts.moment());
     let step = Step::start("Root image");
     let content = work.join("program");
     fs::create_dir_all(&content).with_context(|| format!("cannot create {}", content.display()))?;
     fs::copy(program, content.join("ashlar"))
         .with_context(|| format!("cannot copy {}", program.display()))?;
-    fs::write(content.join("os-release"), os_release()).context("cannot write os-release")?;
+    fs::write(content.join("os-release"), os_release(parts.version()))
+        .context("cannot write os-release")?;
+    let keys = content.join("keys");
+    fs::create_dir_all(&keys).with_context(|| format!("cannot create {}", keys.display()))?;
+    for key in parts.keys().public() {
+        let name = key.file_name().context("a key has no name")?;
+        fs::copy(&key, keys.join(name))
+            .with_context(|| format!("cannot copy {}", key.display()))?;
+    }
     let root = work.join("root.squashfs");
     fs::copy(base.squashfs(), &root).context("cannot copy the squashfs of the base")?;
     Tool::new("mksquashfs")
@@ -56,8 +64,7 @@ pub fn squashfs(base: &Base, program: &Path, moment: Moment, work: &Path) -> Res
 }
 
 /// The text that says which release this is; also in the unified kernel image, where systemd-boot reads it.
-pub fn os_release() -> String {
-    let version = version();
+pub fn os_release(version: &str) -> String {
     format!(
         "NAME=\"Ashlar\"\nID=ashlar\nVERSION=\"{version}\"\nVERSION_ID=\"{version}\"\nPRETTY_NAME=\"Ashlar {version}\"\n"
     )

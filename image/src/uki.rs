@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::base::Base;
+use crate::build::Release;
 use crate::progress::{Step, mebibytes};
 use crate::root::os_release;
 use crate::tool::Tool;
@@ -26,16 +27,19 @@ pub const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 quiet loglevel
 const PAGE: u64 = 4096;
 
 /// Makes `ashlar.efi` in the folder.
-pub fn make(base: &Base, initramfs: &Path, work: &Path) -> Result<PathBuf> {
+pub fn make(base: &Base, initramfs: &Path, release: &Release, work: &Path) -> Result<PathBuf> {
     let step = Step::start("Unified kernel image");
-    let release = work.join("os-release");
+    let facts = work.join("os-release");
     let command_line = work.join("cmdline");
-    fs::write(&release, os_release()).context("cannot write os-release")?;
-    fs::write(&command_line, COMMAND_LINE).context("cannot write the kernel command line")?;
+    fs::write(&facts, os_release(&release.version)).context("cannot write os-release")?;
+    let words: Vec<&str> = std::iter::once(COMMAND_LINE)
+        .chain(release.words.iter().map(String::as_str))
+        .collect();
+    fs::write(&command_line, words.join(" ")).context("cannot write the kernel command line")?;
 
     let kernel = base.kernel();
     let sections: [(&str, &Path); 4] = [
-        (".osrel", &release),
+        (".osrel", &facts),
         (".cmdline", &command_line),
         (".linux", &kernel),
         (".initrd", initramfs),

@@ -122,6 +122,7 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/storage") view=pages::storage::Storage />
                 <Route path=path!("/networks") view=pages::networks::Networks />
                 <Route path=path!("/networks/:id") view=pages::networks::detail::NetworkPage />
+                <Route path=path!("/updates") view=pages::updates::Updates />
                 <Route path=path!("/jobs") view=pages::jobs::Jobs />
                 <Route path=path!("/health") view=pages::health::Health />
                 <Route path=path!("/settings/:tab?") view=pages::settings::Settings />

@@ -22,7 +22,7 @@ use ashlar_api::site::Site;
 use ashlar_api::user::{Session, Token, User};
 use ashlar_api::vm::Vm;
 use ashlar_api::volume::Volume;
-use ashlar_api::{Page, endpoint};
+use ashlar_api::{Page, endpoint, update};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
@@ -89,6 +89,8 @@ pub struct Live {
     pub sessions: Collection<Session>,
     /// The site, once read.
     pub site: RwSignal<Option<Site>>,
+    /// The releases of the node, once somebody wanted to see them.
+    pub update: RwSignal<Option<update::Update>>,
     /// The newest load of the node, oldest first.
     pub samples: RwSignal<VecDeque<Sample>>,
     /// What happened lately, newest first; absent until read.
@@ -137,6 +139,7 @@ impl Live {
             tokens: Collection::new(),
             sessions: Collection::new(),
             site: RwSignal::new(None),
+            update: RwSignal::new(None),
             samples: RwSignal::default(),
             events: RwSignal::new(None),
             stream: RwSignal::new(Stream::Opening),
@@ -184,6 +187,21 @@ impl Live {
                 self.site.set(Some(site));
             }
         });
+    }
+
+    /// Reads the releases of the node; from then on they are kept fresh.
+    pub fn read_update(self) {
+        spawn_local(async move {
+            if let Ok(update) = client::get::<update::Update>(endpoint::UPDATE).await {
+                self.update.set(Some(update));
+            }
+        });
+    }
+
+    fn reread_update(self) {
+        if self.update.with_untracked(Option::is_some) {
+            self.read_update();
+        }
     }
 
     /// Reads the load of the last hour.
@@ -332,6 +350,7 @@ impl Live {
             Kind::Job => self.jobs.touch(id),
             Kind::Fault => self.faults.touch(id),
             Kind::Service => self.services.touch(id),
+            Kind::Update => self.reread_update(),
         }
     }
 
@@ -353,6 +372,7 @@ impl Live {
             Kind::Job,
             Kind::Fault,
             Kind::Service,
+            Kind::Update,
         ] {
             self.touch(kind, "*");
         }

@@ -229,6 +229,7 @@ pub const fn kind_icon(kind: Kind) -> Icon {
         Kind::Job => Icon::Jobs,
         Kind::Fault => Icon::Alert,
         Kind::Service => Icon::Pulse,
+        Kind::Update => Icon::Download,
     }
 }
 
@@ -250,6 +251,7 @@ pub const fn kind_word(kind: Kind) -> &'static str {
         Kind::Job => "job",
         Kind::Fault => "fault",
         Kind::Service => "service",
+        Kind::Update => "update",
     }
 }
 
@@ -267,6 +269,7 @@ pub fn address(subject: &Subject) -> String {
         Kind::Session => "/settings/sessions".to_owned(),
         Kind::Job => "/jobs".to_owned(),
         Kind::Fault => "/health".to_owned(),
+        Kind::Update => "/updates".to_owned(),
     }
 }
 

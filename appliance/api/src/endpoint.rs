@@ -26,7 +26,7 @@ endpoints! {
     NODES = "/nodes";
     /// The newest load as text, for Prometheus.
     METRICS = "/metrics";
-    /// The releases of the node: read; `PUT …/bundle` sends one, `…/fetch`, `…/apply`, `DELETE …/releases/{version}`.
+    /// The releases of the node: read; `PUT …/bundle` sends one, `…/fetch`, `…/apply`, `…/remove`.
     UPDATE = "/update";
     /// Interfaces of the nodes.
     LINKS = "/links";

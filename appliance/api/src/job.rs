@@ -41,6 +41,8 @@ pub enum Kind {
     Fault,
     /// A service of a node.
     Service,
+    /// The releases of a node.
+    Update,
 }
 
 /// What an object is called: its noun, id and name.

@@ -116,6 +116,8 @@ pub struct Release {
     pub running: bool,
     /// It is the one that the node starts next.
     pub next: bool,
+    /// The boot loader knows of it.
+    pub seen: bool,
     /// Its size.
     pub size: Bytes,
     /// What is new in it, where that is known.
@@ -134,6 +136,8 @@ pub enum Outcome {
     Passed,
     /// It is not.
     Failed,
+    /// It is not, and was not before the change either.
+    Excused,
 }
 
 /// One of the checks that a release on trial has to pass.
@@ -278,6 +282,19 @@ impl Check for UpdateApply {
     fn check_into(&self, f: &mut Findings) {
         f.require(!self.confirm.is_empty(), "confirm", "the name of the node");
     }
+}
+
+/// A release to be removed from the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpdateRemove {
+    /// Which one.
+    pub version: Version,
+}
+
+impl Check for UpdateRemove {
+    fn check_into(&self, _: &mut Findings) {}
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod faults;
 pub mod history;
 pub mod metrics;
 pub mod seen;
+pub mod trial;
 mod watcher;
 
 use std::collections::BTreeMap;

@@ -361,5 +361,6 @@ pub fn noun(kind: Kind) -> &'static str {
         Kind::Job => "Job",
         Kind::Fault => "Fault",
         Kind::Service => "Service",
+        Kind::Update => "Update",
     }
 }

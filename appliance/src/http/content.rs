@@ -182,7 +182,8 @@ impl Stream for Piece {
     }
 }
 
-async fn drain(body: &mut web::Payload) {
+/// Reads on of a body that was refused, so that its sender gets to read why.
+pub async fn drain(body: &mut web::Payload) {
     let mut drained = 0;
     let draining = async {
         while let Some(Ok(bytes)) = body.next().await {

@@ -194,6 +194,7 @@ pub async fn feed(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut samples = app.health.metrics.listen();
     let mut faults = app.health.watch_faults();
     let mut certificate = app.certificate.watch();
+    let mut updates = app.updates.watch();
     let mut seen = app.seen.clone();
     let mut gathered = Gathered::default();
     let mut due: Option<Instant> = None;
@@ -234,6 +235,10 @@ pub async fn feed(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             alive = ended(certificate.changed()) => {
                 if !alive { return; }
                 gathered.note(Kind::Site, "*".to_owned());
+            }
+            alive = ended(updates.changed()) => {
+                if !alive { return; }
+                gathered.note(Kind::Update, "*".to_owned());
             }
             alive = ended(seen.network.changed()) => { if !alive { return; } gathered.network = true; }
             alive = ended(seen.storage.changed()) => { if !alive { return; } gathered.storage = true; }
@@ -277,7 +282,7 @@ struct Last {
     service: Option<crate::service::Status>,
 }
 
-const ALL: [Kind; 11] = [
+const ALL: [Kind; 12] = [
     Kind::Site,
     Kind::Node,
     Kind::Vm,
@@ -289,6 +294,7 @@ const ALL: [Kind; 11] = [
     Kind::Token,
     Kind::Session,
     Kind::Job,
+    Kind::Update,
 ];
 
 impl Gathered {

@@ -67,6 +67,7 @@ pub mod site;
 mod tests;
 pub mod tls;
 pub mod token;
+pub mod update;
 pub mod user;
 pub mod vm;
 pub mod volume;
@@ -86,6 +87,7 @@ use crate::state::command::Command;
 use crate::state::schema::Record;
 use crate::state::{Store, query};
 use crate::storage::Uploads;
+use crate::update::Updates;
 use crate::vm::Consoles;
 use auth::Caller;
 use request::{ChangeQuery, ListQuery};
@@ -106,6 +108,8 @@ pub struct App {
     pub health: Health,
     /// Takes the bytes of images.
     pub uploads: Uploads,
+    /// The releases of this node.
+    pub updates: Updates,
     /// Screens and serial lines of machines.
     pub consoles: Consoles,
     /// The certificate.

@@ -374,7 +374,7 @@ fn own(shared: &Shared, id: NodeId) -> Answer<()> {
 }
 
 /// Asks init, and waits until it has taken the request.
-async fn ask(shared: &Shared, request: Request) -> Answer<()> {
+pub async fn ask(shared: &Shared, request: Request) -> Answer<()> {
     let socket = shared.app.run.join("init.sock");
     init_socket::ask(&socket, request).await.map_err(|error| {
         tracing::error!("init cannot be asked for {}: {error}", request.word());

@@ -147,9 +147,14 @@ fn parameters(path: &str, method: &str, operation: &mut Map<String, Value>) {
     }
 }
 
+/// Whether bytes are sent there that are no JSON.
+fn is_stream(path: &str) -> bool {
+    path.ends_with("/content") || path.ends_with("/bundle")
+}
+
 /// Whether an object is changed that has an ETag.
 fn takes_condition(path: &str, method: &str) -> bool {
-    let replaced = method == "put" && !path.ends_with("/content") && path != "/certificate";
+    let replaced = method == "put" && !is_stream(path) && path != "/certificate";
     let removed = method == "delete"
         && path.ends_with("/{id}")
         && !path.starts_with("/sessions")
@@ -178,10 +183,10 @@ fn answers(path: &str, method: &str, open: bool, operation: &mut Map<String, Val
     if takes_condition(path, method) {
         refused.extend([400, 412]);
     }
-    if socket || path.ends_with("/content") {
+    if socket || is_stream(path) {
         refused.extend([400, 409]);
     }
-    if path.ends_with("/content") {
+    if is_stream(path) {
         refused.extend([413, 503]);
     }
     if path.starts_with("/claim") {

@@ -95,6 +95,11 @@ pub const RULES: &[Rule] = rules! {
     POST   "/nodes/{id}/restart" administrator;
     POST   "/nodes/{id}/power-off" administrator;
     POST   "/nodes/{id}/restart-supervisor" administrator;
+    GET    "/update" viewer;
+    PUT    "/update/bundle" administrator;
+    POST   "/update/fetch" administrator;
+    POST   "/update/apply" administrator;
+    POST   "/update/remove" administrator;
     GET    "/metrics" viewer;
     GET    "/links" viewer;
     GET    "/drives" viewer;

@@ -36,6 +36,7 @@ mod rescue;
 mod run;
 mod shell;
 mod supervise;
+mod trial;
 mod watchdog;
 
 /// What the machine is to do in the end.

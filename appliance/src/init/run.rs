@@ -19,6 +19,7 @@ use super::hardware::Hardware;
 use super::power::Buttons;
 use super::rescue::Rescue;
 use super::supervise::{self, Supervised};
+use super::trial::Trial;
 use super::watchdog::Watchdog;
 use super::{Ending, clock, failure, fault, kernel, log, modules, reap, shell};
 use crate::sys::fs;
@@ -53,6 +54,7 @@ struct Main {
     buttons: Buttons,
     hardware: Option<Hardware>,
     rescue: Option<Rescue>,
+    trial: Option<Trial>,
     ending: Option<Ending>,
     housekeeping: Instant,
     clock_saved: Instant,
@@ -73,6 +75,7 @@ pub fn until_ending(hardware: Option<Hardware>) -> Parting {
         buttons: Buttons::default(),
         hardware,
         rescue: None,
+        trial: Trial::begin(now),
         ending: None,
         housekeeping: now + HOUSEKEEPING,
         clock_saved: now,
@@ -139,6 +142,10 @@ impl Main {
             self.supervised.pump(now);
             self.tell_if_hopeless();
         }
+        if self.trial.is_some_and(|trial| trial.due() <= now) {
+            self.trial = None;
+            self.want(Ending::Reboot, "the end of the trial");
+        }
         if now >= self.housekeeping {
             self.housekeeping = now + HOUSEKEEPING;
             supervise::trim_log();
@@ -178,6 +185,7 @@ impl Main {
             Some(self.housekeeping),
             self.supervised.due(),
             self.supervised.look_due(),
+            self.trial.map(Trial::due),
             self.watchdog.as_ref().map(Watchdog::due),
             self.hardware
                 .as_ref()
@@ -239,6 +247,10 @@ impl Main {
                     if let Some(hardware) = &mut self.hardware {
                         hardware.release();
                     }
+                    DONE.to_owned()
+                }
+                Request::Kept => {
+                    self.trial = None;
                     DONE.to_owned()
                 }
                 Request::Status => self.status(),

@@ -22,6 +22,7 @@ mod identity;
 mod parts;
 mod reopen;
 mod settled;
+mod trial;
 
 use std::fs::File;
 use std::io::LineWriter;
@@ -31,6 +32,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::Context;
+use ashlar_api::job::{Kind, Subject};
 use ashlar_api::node::{Management, NodeSpec};
 use ashlar_api::{Bytes, Timestamp};
 use tokio::sync::{mpsc, watch};
@@ -49,11 +51,13 @@ use crate::state::schema::NodeRecord;
 use crate::state::{StateError, Store};
 use crate::sys;
 use crate::sys::init_socket::{self, Request};
+use crate::update::{self, Updates};
 
 use ending::Ending;
 use identity::Identity;
 use parts::Parts;
 use reopen::{Reopening, Waits};
+use trial::Trial;
 
 /// The state partition.
 const STATE: &str = "/var/lib/ashlar";
@@ -173,10 +177,12 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
         run: RUN.into(),
         state: STATE.into(),
     };
+    let updates = Updates::new(update::Place::of(Path::new(STATE)), identity.boot);
     let app = App {
         store: store.clone(),
         seen: parts.seen.clone(),
         board: parts.board.clone(),
+        updates: updates.clone(),
         consoles: parts.consoles.clone(),
         uploads: parts.uploads.clone(),
         health: health.clone(),
@@ -192,6 +198,20 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     let server =
         http::serve(app, http::Ports::default(), stopped.clone()).context("serve the API")?;
     tracing::info!("the API is served");
+    let trial = Trial {
+        updates,
+        store: store.clone(),
+        seen: parts.seen.clone(),
+        health: health.clone(),
+        boot: identity.boot,
+        node: Subject {
+            kind: Kind::Node,
+            id: identity.node.to_string(),
+            name: identity.first_name.to_string(),
+        },
+        run: RUN.into(),
+    };
+    let trial = tokio::spawn(trial.run());
     let watcher = tokio::spawn(health::run(health.clone(), sources, stopped));
 
     let (facts, facts_seen) = watch::channel(Facts::default());
@@ -249,6 +269,7 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     }
     server.ended().await;
     watcher.abort();
+    trial.abort();
     name.abort();
     for screen in screens {
         screen.abort();

@@ -5,6 +5,7 @@
 //!   restart-supervisor  ─►  ok          (the one who asks may be the one who is killed)
 //!   alive               ─►  ok          (the supervisor, again and again: one that says nothing for minutes is killed)
 //!   served              ─►  ok          (the console is up: drivers that nobody waited for may follow)
+//!   kept                ─►  ok          (the release on trial has passed its checks, or there is no trial)
 //!   status              ─►  {"restarts":0,"last_end":null,"watchdog":true,"ending":null}
 //!   anything else       ─►  unknown request: …
 //! ```
@@ -43,17 +44,20 @@ pub enum Request {
     Alive,
     /// Note that the console is up, and go on with what was put off for it.
     Served,
+    /// Note that the release that runs stays.
+    Kept,
     /// Tell how things are.
     Status,
 }
 
 impl Request {
-    const ALL: [Request; 6] = [
+    const ALL: [Request; 7] = [
         Request::PowerOff,
         Request::Reboot,
         Request::RestartSupervisor,
         Request::Alive,
         Request::Served,
+        Request::Kept,
         Request::Status,
     ];
 
@@ -65,6 +69,7 @@ impl Request {
             Request::RestartSupervisor => "restart-supervisor",
             Request::Alive => "alive",
             Request::Served => "served",
+            Request::Kept => "kept",
             Request::Status => "status",
         }
     }

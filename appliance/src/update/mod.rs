@@ -25,14 +25,15 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ashlar_api::update::{Attempt, Release, Standing, TrialCheck, Update, Version};
 use ashlar_api::{BootId, Bytes, Timestamp};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
+pub use bundle::BundleError;
 pub use error::UpdateError;
 use esp::{Esp, EspError};
+pub use receive::Wish;
 use record::{Notebook, Record};
 use slot::Slot;
 
@@ -71,8 +72,6 @@ struct Inner {
     boot: BootId,
     running: Version,
     status: watch::Sender<Update>,
-    /// The release that runs has failed, and there is no other.
-    only_one: AtomicBool,
     /// Held while something is received or changed.
     changing: Arc<Mutex<()>>,
 }
@@ -102,7 +101,6 @@ impl Updates {
             boot,
             running,
             status: watch::Sender::new(status),
-            only_one: AtomicBool::new(false),
             changing: Arc::default(),
         }))
     }
@@ -117,25 +115,48 @@ impl Updates {
         self.0.status.subscribe()
     }
 
-    /// Looks at the system partition, and whether an attempt has ended. Waits for a change that goes on.
-    pub async fn look(&self) {
+    /// Looks at the system partition, and whether an attempt has ended: that one is returned. Waits for a change that goes on.
+    pub async fn look(&self) -> Option<Attempt> {
         let held = self.0.changing.clone().lock_owned().await;
         let inner = self.0.clone();
         let looking = tokio::task::spawn_blocking(move || {
             let _held = held;
             inner.forget_draft();
             inner.look();
-            inner.conclude();
+            inner.conclude()
         });
-        if let Err(error) = looking.await {
-            tracing::error!("look at the releases: {}", chain(&error));
-        }
+        looking
+            .await
+            .inspect_err(|error| tracing::error!("look at the releases: {}", chain(error)))
+            .ok()
+            .flatten()
     }
 
-    /// Has the boot loader try a release at the next start. The caller then restarts the machine.
-    pub async fn apply(&self, version: Version, by: &str) -> Result<(), UpdateError> {
+    /// Whether the boot loader knows another release than the one that runs.
+    pub fn has_way_back(&self) -> bool {
+        let status = self.0.status.borrow();
+        let is_seen = |release: &Release| release.seen && !release.running;
+        status.releases.iter().any(is_seen)
+    }
+
+    /// What did not hold before the release on trial was started.
+    pub fn before(&self) -> Vec<TrialCheck> {
+        let record = self.0.notebook.attempt();
+        let record = record.filter(|record| record.attempt.to == self.0.running);
+        record.map(|record| record.before).unwrap_or_default()
+    }
+
+    /// Has the boot loader try a release at the next start; `before` is what the checks say now. The caller then restarts
+    /// the machine.
+    pub async fn apply(
+        &self,
+        version: Version,
+        by: &str,
+        before: Vec<TrialCheck>,
+    ) -> Result<(), UpdateError> {
         let by = by.to_owned();
-        self.change(move |inner| inner.apply(&version, by)).await
+        self.change(move |inner| inner.apply(&version, by, before))
+            .await
     }
 
     /// Removes a release that does not run.
@@ -214,10 +235,9 @@ impl Inner {
                     .iter()
                     .map(|slot| self.release(slot, next.as_ref()))
                     .collect();
-                let is_counted = self
+                status.on_trial = self
                     .own(&slots)
                     .is_some_and(|slot| slot.standing() != Standing::Good);
-                status.on_trial = is_counted && !self.only_one.load(Ordering::Relaxed);
                 status.free = free;
                 status.problem = String::new();
             }
@@ -235,6 +255,7 @@ impl Inner {
             tries_left: slot.tries_left(),
             running: slot.version == self.running,
             next: Some(&slot.version) == next,
+            seen: slot.is_seen(),
             size: slot.size,
             notes: manifest.map(|manifest| manifest.notes).unwrap_or_default(),
             version: slot.version.clone(),
@@ -246,10 +267,8 @@ impl Inner {
     }
 
     /// Whether the newest attempt has ended with this start, and how.
-    fn conclude(&self) {
-        let Some(mut record) = self.notebook.attempt() else {
-            return;
-        };
+    fn conclude(&self) -> Option<Attempt> {
+        let mut record = self.notebook.attempt()?;
         let on_trial = self.status.borrow().on_trial;
         let then = record.attempt.at;
         let ended = record::ended(
@@ -260,11 +279,13 @@ impl Inner {
             || self.notebook.crash_since(then),
             Timestamp::now(),
         );
-        if ended.is_some() {
+        let has_ended = ended.is_some();
+        if has_ended {
             record.attempt.ended = ended;
             self.note(&record);
         }
-        self.show(record.attempt);
+        self.show(record.attempt.clone());
+        has_ended.then_some(record.attempt)
     }
 
     fn note(&self, record: &Record) {
@@ -279,7 +300,12 @@ impl Inner {
             .send_modify(|status| status.attempt = Some(attempt));
     }
 
-    fn apply(&self, version: &Version, by: String) -> Result<(), UpdateError> {
+    fn apply(
+        &self,
+        version: &Version,
+        by: String,
+        before: Vec<TrialCheck>,
+    ) -> Result<(), UpdateError> {
         let esp = self.esp()?;
         let slots = esp.slots()?;
         if *version == self.running {
@@ -293,6 +319,7 @@ impl Inner {
         }
         let record = Record {
             boot: self.boot,
+            before,
             attempt: Attempt {
                 from: self.running.clone(),
                 to: version.clone(),
@@ -303,7 +330,11 @@ impl Inner {
             },
         };
         self.notebook.note(&record).map_err(UpdateError::Note)?;
-        esp.rename(&slot::choose(&slots, &self.running, version))?;
+        if let Err(error) = esp.rename(&slot::choose(&slots, &self.running, version)) {
+            // What was renamed starts one of the two, and no attempt was begun.
+            let _ = self.notebook.forget();
+            return Err(error.into());
+        }
         self.show(record.attempt);
         Ok(())
     }
@@ -365,7 +396,6 @@ impl Inner {
         after.retain(|slot| slot.version != self.running);
         if slot::next(&after).is_none() {
             // Bad is better than none.
-            self.only_one.store(true, Ordering::Relaxed);
             return Ok(false);
         }
         esp.rename(&slot::reject(&slots, &self.running))?;

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ashlar_api::update::{Attempt, Ended, Manifest, Outcome, Version};
+use ashlar_api::update::{Attempt, Ended, Manifest, Outcome, TrialCheck, Version};
 use ashlar_api::{BootId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,9 @@ use crate::sys::fs::{self, FsError};
 pub struct Record {
     /// The start of the node in which it was asked for.
     pub boot: BootId,
+    /// What did not hold before it.
+    #[serde(default)]
+    pub before: Vec<TrialCheck>,
     /// The attempt.
     pub attempt: Attempt,
 }
@@ -141,7 +144,6 @@ pub fn ended(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ashlar_api::update::TrialCheck;
     use uuid::Uuid;
 
     fn record(outcome: Option<Outcome>) -> Record {
@@ -153,6 +155,7 @@ mod tests {
         });
         Record {
             boot: BootId::from(Uuid::from_u128(1)),
+            before: Vec::new(),
             attempt: Attempt {
                 from: "0.1.0".parse().unwrap(),
                 to: "0.2.0".parse().unwrap(),

@@ -118,7 +118,7 @@ impl Slot {
     }
 
     /// Whether the boot loader knows of it.
-    fn is_seen(&self) -> bool {
+    pub fn is_seen(&self) -> bool {
         matches!(self.mark, Mark::Good | Mark::Counted(_))
     }
 

@@ -36,6 +36,7 @@ mod link;
 mod metrics;
 mod owner;
 mod place;
+mod probe;
 mod process;
 pub mod qmp;
 mod sampler;
@@ -51,6 +52,7 @@ mod wanted;
 pub use self::console::{ConsoleError, Consoles, end_all};
 pub use self::domain::VmDomain;
 pub use self::place::Place;
+pub use self::probe::probe;
 pub use self::serial::{MISSED, SerialSession};
 pub use self::status::Status;
 

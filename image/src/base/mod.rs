@@ -29,7 +29,7 @@ use crate::tool::Tool;
 /// The Debian release the packages come from.
 pub const SUITE: &str = "trixie";
 /// Raise it when the code here makes something else from the same lists.
-const RECIPE: &str = "7";
+const RECIPE: &str = "8";
 
 /// Kernel, EFI programs, stage 0's parts and the root squashfs without the program.
 #[derive(Clone, Debug)]

@@ -96,6 +96,7 @@ pub fn build(
     // The program and the facts about this release are appended to the squashfs later, as one folder at its top.
     link("../../program/ashlar", &tree.join("usr/bin/ashlar"))?;
     link("../../program/os-release", &tree.join("usr/lib/os-release"))?;
+    link("../../../program/keys", &tree.join("usr/share/ashlar/keys"))?;
     applets(&tree)?;
     step.say("unpacking modules");
     unpack_modules(&tree, &step)?;

@@ -143,7 +143,7 @@ fn figure(name: &str, value: f64, unit: &'static str, target: Option<f64>) -> Fi
 }
 
 fn sizes(subject: &mut Subject) -> Result<Vec<Figure>> {
-    let bundle = disk::bundle(&subject.built.disk)?;
+    let bundle = disk::compress(&subject.built.disk)?;
     let output = subject.place.output()?;
     Ok(vec![
         figure("compressed image", mebibytes(&bundle)?, "MiB", Some(250.0)),

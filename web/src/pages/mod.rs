@@ -15,4 +15,5 @@ pub mod settings;
 pub mod setup;
 pub mod signin;
 pub mod storage;
+pub mod updates;
 pub mod vms;

@@ -43,6 +43,7 @@ pub fn Side(open: RwSignal<bool>) -> impl IntoView {
     let vms = Memo::new(move |_| mark(&[Kind::Vm], live.vms.here().then(|| live.vms.count())));
     let images = Memo::new(move |_| mark(&[Kind::Image], None));
     let nodes = Memo::new(move |_| mark(&[Kind::Node, Kind::Service], None));
+    let updates = Memo::new(move |_| mark(&[Kind::Update], None));
     let storage = Memo::new(move |_| mark(&[Kind::Pool, Kind::Volume, Kind::Drive], None));
     let networks = Memo::new(move |_| mark(&[Kind::Network, Kind::Link], None));
     view! {
@@ -62,6 +63,7 @@ pub fn Side(open: RwSignal<bool>) -> impl IntoView {
                 <span class="sec">"Operate"</span>
                 <Entry href="/health" icon=Icon::Pulse label="Health and history" />
                 <Entry href="/jobs" icon=Icon::Jobs label="Jobs" />
+                <Entry href="/updates" icon=Icon::Download label="Updates" mark=updates />
                 <Entry href="/settings" icon=Icon::Gear label="Settings" />
             </nav>
         </div>

@@ -26,6 +26,7 @@ use crate::state::Store;
 use crate::state::command::Command;
 use crate::state::schema::NodeRecord;
 use crate::storage::{self, Uploads};
+use crate::update::{self, Updates};
 use crate::vm::{Place, VmDomain};
 
 /// An API that is being served, and a client of it.
@@ -94,6 +95,7 @@ pub async fn app(folder: &TempDir) -> (App, Machines) {
     });
     let app = App {
         uploads: Uploads::new(store.clone(), storage.subscribe(), waker),
+        updates: Updates::new(update::Place::of(folder.path()), boot),
         consoles,
         store,
         seen: Seen {

@@ -4,12 +4,11 @@ use ashlar_api::image::{Image, ImageSource, ImageSpec};
 use ashlar_api::{Bytes, Name, endpoint};
 use leptos::prelude::*;
 use leptos_router::components::A;
-use wasm_bindgen::JsCast;
-use web_sys::{DragEvent, File, HtmlInputElement};
+use web_sys::File;
 
 use crate::client;
 use crate::components::{
-    Button, Form, Icon, Look, Notice, Reader, Segments, TextField, Toasts, Tone, Trouble,
+    Button, DropZone, Form, Icon, Look, Notice, Reader, Segments, TextField, Toasts, Tone, Trouble,
 };
 use crate::format;
 use crate::live::Live;
@@ -170,7 +169,14 @@ pub fn AddImage(
                         }
                             .into_any()
                     } else {
-                        view! { <DropZone file choose=Callback::new(choose) /> }.into_any()
+                        view! {
+                            <DropZone
+                                file
+                                hint="qcow2, raw, vmdk, vhdx, vhd or ISO; its content tells which"
+                                choose=Callback::new(choose)
+                            />
+                        }
+                            .into_any()
                     }
                 }} <TextField label="Name" value=name path="name" wide=true />
                 <details class="more">
@@ -213,65 +219,6 @@ pub fn AddImage(
                 />
             </div>
         </form>
-    }
-}
-
-/// A field for one file: a press opens the browser's chooser, and files can be dropped on it.
-#[component]
-fn DropZone(file: RwSignal<Option<File>, LocalStorage>, choose: Callback<File>) -> impl IntoView {
-    let over = RwSignal::new(false);
-    let chosen = move |event: web_sys::Event| {
-        let file = event
-            .target()
-            .and_then(|target| target.dyn_into::<HtmlInputElement>().ok())
-            .and_then(|input| input.files())
-            .and_then(|files| files.get(0));
-        if let Some(file) = file {
-            choose.run(file);
-        }
-    };
-    let drop = move |event: DragEvent| {
-        event.prevent_default();
-        event.stop_propagation();
-        over.set(false);
-        let file = event
-            .data_transfer()
-            .and_then(|data| data.files())
-            .and_then(|files| files.get(0));
-        if let Some(file) = file {
-            choose.run(file);
-        }
-    };
-    view! {
-        <label
-            class="drop"
-            class:over=move || over.get()
-            on:dragover=move |event| {
-                event.prevent_default();
-                over.set(true);
-            }
-            on:dragleave=move |_| over.set(false)
-            on:drop=drop
-        >
-            <input type="file" on:change=chosen />
-            {Icon::Upload.view()}
-            {move || match file.get() {
-                Some(file) => {
-                    view! {
-                        <b class="break">{file.name()}</b>
-                        <span>{format!("{} · press to choose another", format::bytes(Bytes(size_of(&file))))}</span>
-                    }
-                        .into_any()
-                }
-                None => {
-                    view! {
-                        <b>"Choose a file, or drop it here"</b>
-                        <span>"qcow2, raw, vmdk, vhdx, vhd or ISO; its content tells which"</span>
-                    }
-                        .into_any()
-                }
-            }}
-        </label>
     }
 }
 
