@@ -96,6 +96,7 @@ pub const RULES: &[Rule] = rules! {
     POST   "/nodes/{id}/power-off" administrator;
     POST   "/nodes/{id}/restart-supervisor" administrator;
     GET    "/metrics" viewer;
+    POST   "/sizing" viewer;
     GET    "/links" viewer;
     GET    "/drives" viewer;
     GET    "/services" viewer;
