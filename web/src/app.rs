@@ -124,6 +124,7 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/networks/:id") view=pages::networks::detail::NetworkPage />
                 <Route path=path!("/jobs") view=pages::jobs::Jobs />
                 <Route path=path!("/health") view=pages::health::Health />
+                <Route path=path!("/sizing") view=pages::sizing::SizingPage />
                 <Route path=path!("/settings/:tab?") view=pages::settings::Settings />
                 <Route path=path!("/about") view=pages::about::About />
             </FlatRoutes>

@@ -14,5 +14,6 @@ pub mod overview;
 pub mod settings;
 pub mod setup;
 pub mod signin;
+pub mod sizing;
 pub mod storage;
 pub mod vms;

@@ -27,7 +27,7 @@ struct Hit {
 }
 
 /// Pages and acts: name, further words to find it by, picture, address.
-const PLACES: [(&str, &str, &str, Icon, &str); 21] = [
+const PLACES: [(&str, &str, &str, Icon, &str); 22] = [
     (
         "Go to",
         "Overview",
@@ -78,6 +78,13 @@ const PLACES: [(&str, &str, &str, Icon, &str); 21] = [
         "/health",
     ),
     ("Go to", "Jobs", "progress tasks", Icon::Jobs, "/jobs"),
+    (
+        "Go to",
+        "Sizing",
+        "capacity planner plan usable room resiliency efficiency calculator hardware",
+        Icon::Ruler,
+        "/sizing",
+    ),
     ("Go to", "About", "version licence", Icon::Info, "/about"),
     (
         "Settings",

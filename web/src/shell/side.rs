@@ -62,6 +62,7 @@ pub fn Side(open: RwSignal<bool>) -> impl IntoView {
                 <span class="sec">"Operate"</span>
                 <Entry href="/health" icon=Icon::Pulse label="Health and history" />
                 <Entry href="/jobs" icon=Icon::Jobs label="Jobs" />
+                <Entry href="/sizing" icon=Icon::Ruler label="Sizing" />
                 <Entry href="/settings" icon=Icon::Gear label="Settings" />
             </nav>
         </div>
