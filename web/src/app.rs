@@ -125,6 +125,7 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/updates") view=pages::updates::Updates />
                 <Route path=path!("/jobs") view=pages::jobs::Jobs />
                 <Route path=path!("/health") view=pages::health::Health />
+                <Route path=path!("/sizing") view=pages::sizing::SizingPage />
                 <Route path=path!("/settings/:tab?") view=pages::settings::Settings />
                 <Route path=path!("/about") view=pages::about::About />
             </FlatRoutes>

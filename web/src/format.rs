@@ -3,6 +3,7 @@
 //! line ever ends between the two.
 
 use ashlar_api::Bytes;
+use ashlar_api::quantity::DriveSize;
 
 const NBSP: char = '\u{a0}';
 
@@ -34,22 +35,7 @@ pub fn rate(per_second: u64) -> String {
 
 /// The size of a drive as printed on it, in decimal units: `1.92 TB`.
 pub fn drive(size: Bytes) -> String {
-    const UNITS: [(&str, f64); 4] = [("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6)];
-    let size = size.0 as f64;
-    for (unit, scale) in UNITS {
-        if size >= scale * 0.9995 {
-            let value = size / scale;
-            let text = if value >= 100.0 {
-                format!("{value:.0}")
-            } else if value >= 10.0 {
-                trim(&format!("{value:.1}"))
-            } else {
-                trim(&format!("{value:.2}"))
-            };
-            return format!("{text}{NBSP}{unit}");
-        }
-    }
-    format!("{size:.0}{NBSP}B")
+    DriveSize(size).to_string().replace(' ', "\u{a0}")
 }
 
 /// A share between 0 and 1: `38 %`; small shares keep one decimal.

@@ -46,6 +46,8 @@ endpoints! {
     VMS = "/vms";
     /// Jobs: list, read; `…/{id}/cancel`.
     JOBS = "/jobs";
+    /// What planned nodes and drives come to: `POST`; nothing is changed.
+    SIZING = "/sizing";
     /// Users; `…/{id}/password`.
     USERS = "/users";
     /// API tokens.

@@ -28,6 +28,7 @@ pub mod pool;
 pub mod quantity;
 pub mod service;
 pub mod site;
+pub mod sizing;
 pub mod update;
 pub mod user;
 pub mod validate;

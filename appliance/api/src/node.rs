@@ -58,6 +58,11 @@ pub enum Addressing {
     },
 }
 
+/// What a node keeps of its memory from machines: 128 MiB, or 1/64 where that is more.
+pub fn memory_reserve(total: Bytes) -> Bytes {
+    Bytes::mib(128).max(Bytes(total.0 / 64))
+}
+
 impl Check for NodeSpec {
     fn check_into(&self, f: &mut Findings) {
         f.require(

@@ -48,6 +48,12 @@ pub struct VmSpec {
     pub protected: bool,
 }
 
+/// What a running machine needs of the node's memory beside its own: the heap of QEMU, the screen, page tables.
+pub fn overhead(memory: Bytes, cpus: u16) -> Bytes {
+    let tables = memory.0 / 256;
+    Bytes(tables + Bytes::mib(64).0 + u64::from(cpus) * 4 * Bytes::MIB)
+}
+
 /// When a machine runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -8,7 +8,8 @@
 //!
 //! It uses the API and nothing else, so whatever it can do the console and a
 //! program can do too. It decides nothing: what is right and what is refused is
-//! the appliance's to say, and its words are shown as they are.
+//! the appliance's to say, and its words are shown as they are. Only `sizing`
+//! asks no appliance: it reckons what the API would answer.
 
 mod ask;
 mod certificate;
@@ -36,6 +37,7 @@ mod saved;
 mod service;
 mod session;
 mod site;
+mod sizing;
 mod token;
 mod trust;
 mod upload;
@@ -147,6 +149,8 @@ enum Command {
     Logout(login::LogoutArgs),
     /// The serial line of a virtual machine; Ctrl-] leaves
     Console(NameArgs),
+    /// What planned nodes and drives come to; needs no appliance
+    Sizing(sizing::SizingArgs),
     /// Any request of the API
     Api(raw::ApiArgs),
     /// Completion for a shell: `source <(ashlar completion bash)`
@@ -207,6 +211,7 @@ async fn act(cli: Cli, format: Format) -> Result {
     let place = cli.place;
     match cli.command {
         Command::Completion { shell } => return completion(shell),
+        Command::Sizing(args) => return args.run(&look),
         Command::Login(args) => return args.run(&place, &look).await,
         Command::Logout(args) => return args.run(&place).await,
         Command::Claim(args) => return args.run(&place, &look).await,
@@ -236,9 +241,11 @@ async fn act(cli: Cli, format: Format) -> Result {
         Command::Certificate(command) => command.run(&cx).await,
         Command::Console(args) => console::run(&cx, &args.name).await,
         Command::Api(args) => args.run(&cx).await,
-        Command::Completion { .. } | Command::Login(_) | Command::Logout(_) | Command::Claim(_) => {
-            Ok(())
-        }
+        Command::Completion { .. }
+        | Command::Sizing(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Claim(_) => Ok(()),
     }
 }
 
@@ -282,6 +289,8 @@ mod tests {
             "node log --lines 50",
             "node log node-1",
             "console web-1",
+            "sizing --nodes 3 --drives 4 --drive-size 3.84TB",
+            "sizing --nodes 2 --drives 6 --drive-size 8TB --hybrid --resiliency nested-parity --mirror-share 10 --json",
             "completion fish",
         ] {
             let words = std::iter::once("ashlar").chain(line.split(' '));
@@ -302,6 +311,9 @@ mod tests {
             "vm metrics",
             "vm metrics web-1 --range week",
             "node log --lines 0",
+            "sizing --nodes 3",
+            "sizing --nodes 3 --drives 4 --drive-size 3X",
+            "sizing --nodes 3 --drives 4 --drive-size 4TB --resiliency raid10",
         ] {
             let words = std::iter::once("ashlar").chain(line.split(' '));
             let error = Cli::try_parse_from(words).map(drop).unwrap_err();

@@ -63,6 +63,7 @@ mod server;
 pub mod service;
 pub mod session;
 pub mod site;
+pub mod sizing;
 #[cfg(test)]
 mod tests;
 pub mod tls;

@@ -5,7 +5,7 @@ use utoipa_actix_web::service_config;
 
 use super::{
     certificate, claim, console, content, drive, events, fault, history, image, job, link, metrics,
-    network, node, openapi, pool, service, session, site, token, update, user, vm, volume,
+    network, node, openapi, pool, service, session, site, sizing, token, update, user, vm, volume,
 };
 
 macro_rules! routes {
@@ -31,7 +31,7 @@ routes! {
     certificate::read, certificate::replace, certificate::renew,
     node::list, node::read, node::replace, node::metrics, node::log, node::confirm, node::restart, node::power_off, node::restart_supervisor,
     update::read, update::bundle, update::fetch, update::apply, update::remove,
-    metrics::read,
+    metrics::read, sizing::size,
     link::list, drive::list, service::list,
     pool::list, pool::create, pool::read, pool::delete,
     volume::list, volume::create, volume::read, volume::replace, volume::delete,

@@ -101,6 +101,7 @@ pub const RULES: &[Rule] = rules! {
     POST   "/update/apply" administrator;
     POST   "/update/remove" administrator;
     GET    "/metrics" viewer;
+    POST   "/sizing" viewer;
     GET    "/links" viewer;
     GET    "/drives" viewer;
     GET    "/services" viewer;

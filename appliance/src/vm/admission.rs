@@ -6,28 +6,22 @@
 //! must find it there; ballooning and overcommitment are decisions for people,
 //! not accidents.
 //!
+//! What is kept, and what a machine takes beside its own memory, is said once for
+//! this rule and for the sizing tool (`ashlar_api::sizing`).
+//!
 //! The [`Ledger`] holds the promises. A start reserves before it begins, so two
 //! machines that start at once can not both count the same memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ashlar_api::node::memory_reserve as reserve;
+pub use ashlar_api::vm::overhead;
 use ashlar_api::{Bytes, VmId};
 use tokio::sync::watch;
 
 use super::life::Obstacle;
 use crate::sys::proc::Memory;
-
-/// What QEMU itself needs beside the guest's memory: its heap, the screen, page tables.
-pub fn overhead(memory: Bytes, cpus: u16) -> Bytes {
-    let tables = memory.0 / 256;
-    Bytes(tables + Bytes::mib(64).0 + u64::from(cpus) * 4 * Bytes::MIB)
-}
-
-/// What is kept for the appliance: 128 MiB, or 1/64 of the memory where that is more.
-fn reserve(total: Bytes) -> Bytes {
-    Bytes::mib(128).max(Bytes(total.0 / 64))
-}
 
 /// Memory that a machine may take, and what it has taken so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

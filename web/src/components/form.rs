@@ -118,6 +118,11 @@ impl Form {
         form
     }
 
+    /// Shows every error from now on.
+    pub fn show(self) {
+        self.shown.set(true);
+    }
+
     /// What is wrong with the field at `path`.
     pub fn error(self, path: &str) -> Option<String> {
         let of = |errors: &Vec<FieldError>| {

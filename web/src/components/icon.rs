@@ -73,6 +73,8 @@ pub enum Icon {
     Pulse,
     /// Start again.
     Restart,
+    /// Measure.
+    Ruler,
     /// The guard of certificates.
     Shield,
     /// Stop, or off.
@@ -145,6 +147,7 @@ impl Icon {
             Icon::Power => "M12 3v8M6.5 6.5a8 8 0 1 0 11 0",
             Icon::Pulse => "M3 12h4l3-8 4 16 3-8h4",
             Icon::Restart => "M20 12a8 8 0 1 1-2.3-5.7L20 8.5M20 4v4.5h-4.5",
+            Icon::Ruler => "M3 8h18v8H3zM7 8v3M11 8v4M15 8v3M19 8v4",
             Icon::Shield => "M12 3 5 6v5c0 4.5 3 8 7 10 4-2 7-5.5 7-10V6z",
             Icon::Stop => "M7 6h10a1 1 0 0 1 1 1v10a1 1 0 0 1-1 1H7a1 1 0 0 1-1-1V7a1 1 0 0 1 1-1z",
             Icon::Storage => {

@@ -14,6 +14,7 @@ pub mod overview;
 pub mod settings;
 pub mod setup;
 pub mod signin;
+pub mod sizing;
 pub mod storage;
 pub mod updates;
 pub mod vms;

@@ -27,7 +27,7 @@ struct Hit {
 }
 
 /// Pages and acts: name, further words to find it by, picture, address.
-const PLACES: [(&str, &str, &str, Icon, &str); 22] = [
+const PLACES: [(&str, &str, &str, Icon, &str); 23] = [
     (
         "Go to",
         "Overview",
@@ -84,6 +84,13 @@ const PLACES: [(&str, &str, &str, Icon, &str); 22] = [
         "release version upgrade rollback bundle",
         Icon::Download,
         "/updates",
+    ),
+    (
+        "Go to",
+        "Sizing",
+        "capacity planner plan usable room resiliency efficiency calculator hardware",
+        Icon::Ruler,
+        "/sizing",
     ),
     ("Go to", "About", "version licence", Icon::Info, "/about"),
     (

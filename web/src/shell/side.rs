@@ -64,6 +64,7 @@ pub fn Side(open: RwSignal<bool>) -> impl IntoView {
                 <Entry href="/health" icon=Icon::Pulse label="Health and history" />
                 <Entry href="/jobs" icon=Icon::Jobs label="Jobs" />
                 <Entry href="/updates" icon=Icon::Download label="Updates" mark=updates />
+                <Entry href="/sizing" icon=Icon::Ruler label="Sizing" />
                 <Entry href="/settings" icon=Icon::Gear label="Settings" />
             </nav>
         </div>

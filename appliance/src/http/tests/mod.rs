@@ -4,6 +4,7 @@ mod figures;
 mod machine;
 mod nonsense;
 mod servers;
+mod sizing;
 mod upload;
 
 use std::net::TcpListener;
