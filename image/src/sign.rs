@@ -11,12 +11,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
+use minisign::{KeyPair, PublicKey, SecretKeyBox};
 
 use crate::place::Place;
 
 /// The folder of the keys, where it is not below the target directory.
 const FOLDER: &str = "ASHLAR_KEYS";
+/// The password of the key that signs; those that are made here have none.
+const PASSWORD: &str = "ASHLAR_KEYS_PASSWORD";
 const PAIRS: [&str; 2] = ["update-1", "update-2"];
 
 /// The folder with both pairs.
@@ -57,8 +59,9 @@ impl Keys {
             if public.exists() {
                 continue;
             }
-            let pair =
-                KeyPair::generate_unencrypted_keypair().context("cannot make a pair of keys")?;
+            // An empty password leaves the key as it is; the library's function for that leaves its checksum out.
+            let pair = KeyPair::generate_encrypted_keypair(Some(String::new()))
+                .context("cannot make a pair of keys")?;
             let secret = pair.sk.to_box(None).context("cannot write a key")?;
             write(&keys.file(name, "key"), &secret.to_string(), 0o600)?;
             // Last: a pair whose public key is there is whole.
@@ -83,9 +86,10 @@ impl Keys {
         let text = fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}, which signs releases", path.display()))?;
         let secret = SecretKeyBox::from_string(&text).context("the key can not be read")?;
-        let secret: SecretKey = secret
-            .into_secret_key(Some(String::new()))
-            .context("the key that signs releases must not have a password")?;
+        let password = std::env::var(PASSWORD).unwrap_or_default();
+        let secret = secret.into_secret_key(Some(password)).with_context(|| {
+            format!("the key that signs releases wants its password in {PASSWORD}")
+        })?;
         let public = PublicKey::from_secret_key(&secret).context("the key has no public half")?;
         let signature = minisign::sign(Some(&public), &secret, content, Some(comment), None);
         Ok(signature.context("cannot sign")?.to_string())

@@ -117,6 +117,17 @@ impl Events {
     }
 }
 
+/// Sends a request and reads all of its answer.
+async fn answered(request: reqwest::RequestBuilder) -> Result<Answer> {
+    let response = request.send().await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    Ok(Answer {
+        status,
+        headers,
+        body: response.bytes().await?.to_vec(),
+    })
+}
+
 impl Api {
     /// The API at `base`, such as `https://127.0.0.1:8443`. Tests meet appliances whose certificate was made a
     /// minute ago; that it is the one on the screen is a test of its own.
@@ -164,21 +175,9 @@ impl Api {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request
-            .send()
+        answered(request)
             .await
-            .with_context(|| format!("no answer to {path}"))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = response
-            .bytes()
-            .await
-            .with_context(|| format!("half an answer to {path}"))?
-            .to_vec();
-        Ok(Answer {
-            status,
-            headers,
-            body,
-        })
+            .with_context(|| format!("no answer to {path}"))
     }
 
     /// Reads.
@@ -242,13 +241,7 @@ impl Api {
         if let Some(cookie) = &self.cookie {
             request = request.header("Cookie", cookie);
         }
-        let response = request.send().await?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Answer {
-            status,
-            headers,
-            body: response.bytes().await?.to_vec(),
-        })
+        answered(request).await
     }
 
     /// Opens the stream of changes; gives it with what names the running supervisor.
@@ -311,6 +304,35 @@ impl Api {
         self.cookie = Some(cookie.context("no session cookie")?);
         self.csrf = session.csrf_token;
         Ok(())
+    }
+
+    /// Sends a file whole, as the body of one request; any status is an answer.
+    pub async fn send_file(&self, path: &str, file: &std::path::Path) -> Result<Answer> {
+        const LONG: Duration = Duration::from_secs(600);
+        let content = tokio::fs::read(file)
+            .await
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        self.send_bytes(path, content, LONG).await
+    }
+
+    /// Sends bytes as the body of one request; any status is an answer.
+    pub async fn send_bytes(
+        &self,
+        path: &str,
+        content: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Answer> {
+        let mut request = self
+            .client
+            .put(format!("{}{path}", self.base))
+            .header("X-CSRF-Token", &self.csrf)
+            .header("Content-Type", "application/octet-stream")
+            .timeout(limit)
+            .body(content);
+        if let Some(cookie) = &self.cookie {
+            request = request.header("Cookie", cookie);
+        }
+        answered(request).await
     }
 
     /// Sends an image's bytes in pieces, as the console does.

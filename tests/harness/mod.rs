@@ -21,6 +21,7 @@ pub mod guest;
 pub mod node;
 pub mod picture;
 pub mod process;
+pub mod release;
 pub mod schemathesis;
 pub mod screen;
 pub mod serial;

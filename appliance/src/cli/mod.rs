@@ -40,6 +40,7 @@ mod site;
 mod sizing;
 mod token;
 mod trust;
+mod update;
 mod upload;
 mod user;
 mod vm;
@@ -151,6 +152,9 @@ enum Command {
     Console(NameArgs),
     /// What planned nodes and drives come to; needs no appliance
     Sizing(sizing::SizingArgs),
+    /// Releases of the appliance, and changing between them
+    #[command(subcommand)]
+    Update(update::UpdateCommand),
     /// Any request of the API
     Api(raw::ApiArgs),
     /// Completion for a shell: `source <(ashlar completion bash)`
@@ -239,6 +243,7 @@ async fn act(cli: Cli, format: Format) -> Result {
         Command::Token(command) => command.run(&cx).await,
         Command::Session(command) => command.run(&cx).await,
         Command::Certificate(command) => command.run(&cx).await,
+        Command::Update(command) => command.run(&cx).await,
         Command::Console(args) => console::run(&cx, &args.name).await,
         Command::Api(args) => args.run(&cx).await,
         Command::Completion { .. }

@@ -7,12 +7,11 @@
 //! Invariant: a machine that has only one release, or whose releases have all failed, is never restarted for it: a machine
 //! that is up can be asked what is wrong.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::log;
+use crate::sys::release;
 
-/// How long checks may take after the start, guests' own start included.
-const LIMIT: Duration = Duration::from_secs(600);
 /// A release that was started more often than this had all its attempts.
 const MOST_ATTEMPTS: u32 = 3;
 
@@ -31,12 +30,14 @@ impl Trial {
         let counted = variable("LoaderBootCountPath")?;
         let entries = variable("LoaderEntries")?;
         is_trial(&counted, &entries).then(|| {
+            // Twice the time that the supervisor gives the checks, for its own start.
+            let limit = release::trial_limit() * 2;
             log::info(format_args!(
                 "on trial: {} starts again in {} s unless it passes its checks",
                 counted.concat(),
-                LIMIT.as_secs()
+                limit.as_secs()
             ));
-            Trial { due: now + LIMIT }
+            Trial { due: now + limit }
         })
     }
 

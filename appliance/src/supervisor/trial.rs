@@ -26,11 +26,10 @@ use crate::health::{Health, NewEvent, trial};
 use crate::reconcile::chain;
 use crate::state::Store;
 use crate::sys::init_socket::{self, Request};
+use crate::sys::release;
 use crate::update::Updates;
 use crate::vm;
 
-/// How long the checks may take until what does not hold has failed. Init waits twice as long.
-const LIMIT: Duration = Duration::from_secs(300);
 /// How often it is looked.
 const PACE: Duration = Duration::from_secs(2);
 /// How long a try to keep a release rests when the system partition can not be written.
@@ -78,7 +77,7 @@ impl Trial {
     }
 
     async fn decide(&self) {
-        let until = Instant::now() + LIMIT;
+        let until = Instant::now() + release::trial_limit();
         let before = self.updates.before();
         let mut probe: Option<TrialCheck> = None;
         loop {

@@ -5,8 +5,11 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 const FILE: &str = "/etc/os-release";
+/// Guests that start take their time.
+const TRIAL: Duration = Duration::from_secs(300);
 
 /// The version, as `1.2.0`.
 pub fn version() -> &'static str {
@@ -15,6 +18,17 @@ pub fn version() -> &'static str {
         let text = std::fs::read_to_string(Path::new(FILE)).unwrap_or_default();
         parse(&text).unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned())
     })
+}
+
+/// How long a release that is on trial has to pass its checks. Kernel word `ashlar.trial=SECONDS` gives another time.
+pub fn trial_limit() -> Duration {
+    let words = super::proc::kernel_words();
+    let given = words
+        .iter()
+        .find_map(|word| word.strip_prefix("ashlar.trial="));
+    given
+        .and_then(|seconds| seconds.parse().ok())
+        .map_or(TRIAL, Duration::from_secs)
 }
 
 fn parse(text: &str) -> Option<String> {
