@@ -24,9 +24,19 @@ fn check(name: &str, title: &str, missing: Option<String>) -> TrialCheck {
     }
 }
 
-/// Looks. Nothing is decided here for good: what does not hold yet is waited for.
-pub fn checks(seen: &Seen, store: &Store, boot: BootId) -> Result<Vec<TrialCheck>, StateError> {
-    let whole = (!seen.is_whole()).then(|| "not everything was looked at yet".to_owned());
+/// Looks. Nothing is decided here for good: what does not hold yet is waited for. Until the machine has `settled`, nothing
+/// is said to be missing, so what is said then proves nothing.
+pub fn checks(
+    seen: &Seen,
+    store: &Store,
+    boot: BootId,
+    settled: bool,
+) -> Result<Vec<TrialCheck>, StateError> {
+    let whole = match (settled, seen.is_whole()) {
+        (true, true) => None,
+        (true, false) => Some("not everything was looked at yet".to_owned()),
+        (false, _) => Some("drivers are still being loaded".to_owned()),
+    };
     let vms = store.list::<VmRecord>()?;
     Ok(vec![
         check(

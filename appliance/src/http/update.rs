@@ -152,7 +152,7 @@ pub async fn apply(
     node::ask(&shared, Request::Status).await?;
     let what = format!("restarts into version {}", wish.version);
     let app = &shared.app;
-    let before = trial::checks(&app.seen, &app.store, app.boot)?;
+    let before = trial::checks(&app.seen, &app.store, app.boot, true)?;
     app.updates
         .apply(wish.version, &caller.name, before)
         .await?;

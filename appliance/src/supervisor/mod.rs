@@ -209,6 +209,7 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
             id: identity.node.to_string(),
             name: identity.first_name.to_string(),
         },
+        settled: settled.clone(),
         run: RUN.into(),
     };
     let trial = tokio::spawn(trial.run());

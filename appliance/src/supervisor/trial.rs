@@ -19,6 +19,7 @@ use ashlar_api::job::{Kind, Subject};
 use ashlar_api::update::{Attempt, Ended, Outcome, Standing, TrialCheck, Update};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::health::seen::Seen;
@@ -30,6 +31,8 @@ use crate::sys::release;
 use crate::update::Updates;
 use crate::vm;
 
+/// How long everything must hold without a break: what comes and goes does not hold.
+const STEADY: Duration = Duration::from_secs(10);
 /// How often it is looked.
 const PACE: Duration = Duration::from_secs(2);
 /// How long a try to keep a release rests when the system partition can not be written.
@@ -51,6 +54,8 @@ pub struct Trial {
     pub boot: BootId,
     /// This node.
     pub node: Subject,
+    /// Whether the machine has all its devices.
+    pub settled: watch::Receiver<bool>,
     /// Where the sockets are.
     pub run: PathBuf,
 }
@@ -80,15 +85,17 @@ impl Trial {
         let until = Instant::now() + release::trial_limit();
         let before = self.updates.before();
         let mut probe: Option<TrialCheck> = None;
+        let mut holds_since: Option<Instant> = None;
         loop {
             let last = Instant::now() >= until;
+            let settled = *self.settled.borrow();
             let api = check("api", "The API answers.", answers(&self.run).await);
             // Without another release nothing is decided by what does not hold.
             if !self.updates.has_way_back() && api.outcome == Outcome::Passed {
                 return self.keep().await;
             }
             let mut checks = vec![api];
-            match trial::checks(&self.seen, &self.store, self.boot) {
+            match trial::checks(&self.seen, &self.store, self.boot, settled) {
                 Ok(more) => checks.extend(more),
                 Err(error) => {
                     checks.push(check("state", "The state can be read.", Err(chain(&error))))
@@ -109,8 +116,13 @@ impl Trial {
             let judged = trial::judge(checks, &before, last);
             self.updates.tell_checks(judged.clone());
             if trial::is_passed(&judged) {
-                return self.keep().await;
+                if holds_since.get_or_insert_with(Instant::now).elapsed() >= STEADY {
+                    return self.keep().await;
+                }
+                tokio::time::sleep(PACE).await;
+                continue;
             }
+            holds_since = None;
             // A probe that failed is made once more at the next look.
             probe = probe.filter(|probe| probe.outcome == Outcome::Passed);
             if last {
