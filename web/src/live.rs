@@ -332,6 +332,7 @@ impl Live {
             Kind::Job => self.jobs.touch(id),
             Kind::Fault => self.faults.touch(id),
             Kind::Service => self.services.touch(id),
+            Kind::Hardware => {}
         }
     }
 

@@ -229,6 +229,7 @@ pub const fn kind_icon(kind: Kind) -> Icon {
         Kind::Job => Icon::Jobs,
         Kind::Fault => Icon::Alert,
         Kind::Service => Icon::Pulse,
+        Kind::Hardware => Icon::Chip,
     }
 }
 
@@ -250,6 +251,7 @@ pub const fn kind_word(kind: Kind) -> &'static str {
         Kind::Job => "job",
         Kind::Fault => "fault",
         Kind::Service => "service",
+        Kind::Hardware => "hardware check",
     }
 }
 
@@ -258,6 +260,7 @@ pub fn address(subject: &Subject) -> String {
     match subject.kind {
         Kind::Site => "/settings".to_owned(),
         Kind::Node | Kind::Service => "/nodes".to_owned(),
+        Kind::Hardware => "/hardware".to_owned(),
         Kind::Vm => format!("/vms/{}", subject.id),
         Kind::Volume | Kind::Pool | Kind::Drive => "/storage".to_owned(),
         Kind::Image => "/images".to_owned(),

@@ -41,6 +41,8 @@ pub enum Kind {
     Fault,
     /// A service of a node.
     Service,
+    /// The hardware of a node; with an id, one check of it.
+    Hardware,
 }
 
 /// What an object is called: its noun, id and name.

@@ -4,8 +4,8 @@ use actix_web::web;
 use utoipa_actix_web::service_config;
 
 use super::{
-    certificate, claim, console, content, drive, events, fault, history, image, job, link, metrics,
-    network, node, openapi, pool, service, session, site, token, user, vm, volume,
+    certificate, claim, console, content, drive, events, fault, hardware, history, image, job,
+    link, metrics, network, node, openapi, pool, service, session, site, token, user, vm, volume,
 };
 
 macro_rules! routes {
@@ -32,6 +32,7 @@ routes! {
     node::list, node::read, node::replace, node::metrics, node::log, node::confirm, node::restart, node::power_off, node::restart_supervisor,
     metrics::read,
     link::list, drive::list, service::list,
+    hardware::read, hardware::check_now, hardware::override_check, hardware::withdraw,
     pool::list, pool::create, pool::read, pool::delete,
     volume::list, volume::create, volume::read, volume::replace, volume::delete,
     image::list, image::create, image::read, image::replace, image::delete, content::write, content::offset,

@@ -19,6 +19,7 @@ pub mod pidfd;
 pub mod proc;
 pub mod readable;
 pub mod signature;
+pub mod smbios;
 pub mod sysfs;
 pub mod tap;
 pub mod tty;

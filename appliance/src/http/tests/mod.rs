@@ -1,6 +1,7 @@
 //! The API as a client sees it: over TLS, on real sockets, with a real state.
 
 mod figures;
+mod hardware;
 mod machine;
 mod nonsense;
 mod servers;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use super::server::Handle;
 use super::{App, Ports, serve, tls};
+use crate::hardware::Hardware;
 use crate::health::seen::Seen;
 use crate::health::{self, Health};
 use crate::reconcile::progress::Board;
@@ -92,6 +94,7 @@ pub async fn app(folder: &TempDir) -> (App, Machines) {
         library: Some(library),
         ..storage::Status::default()
     });
+    let hardware = Hardware::open(folder.path());
     let app = App {
         uploads: Uploads::new(store.clone(), storage.subscribe(), waker),
         consoles,
@@ -101,7 +104,9 @@ pub async fn app(folder: &TempDir) -> (App, Machines) {
             storage: storage.subscribe(),
             vm,
             service: watch::Sender::default().subscribe(),
+            hardware: hardware.watch(),
         },
+        hardware,
         board: Board::default(),
         health: Health::open(folder.path()).unwrap(),
         certificate: tls::Certificate::open(&folder.path().join("tls"), "ashlar-1", &[]).unwrap(),
