@@ -9,8 +9,10 @@
 
 use std::collections::VecDeque;
 
+use ashlar_api::error::Problem;
 use ashlar_api::event::{Change, Event};
 use ashlar_api::fault::Fault;
+use ashlar_api::hardware::Report;
 use ashlar_api::image::Image;
 use ashlar_api::job::{Job, Kind};
 use ashlar_api::metrics::{Sample, Series};
@@ -89,6 +91,8 @@ pub struct Live {
     pub sessions: Collection<Session>,
     /// The site, once read.
     pub site: RwSignal<Option<Site>>,
+    /// What was found when the hardware was checked last, or why that can not be read; absent until asked.
+    pub hardware: RwSignal<Option<Result<Report, Problem>>>,
     /// The newest load of the node, oldest first.
     pub samples: RwSignal<VecDeque<Sample>>,
     /// What happened lately, newest first; absent until read.
@@ -137,6 +141,7 @@ impl Live {
             tokens: Collection::new(),
             sessions: Collection::new(),
             site: RwSignal::new(None),
+            hardware: RwSignal::new(None),
             samples: RwSignal::default(),
             events: RwSignal::new(None),
             stream: RwSignal::new(Stream::Opening),
@@ -148,6 +153,7 @@ impl Live {
             wait: StoredValue::new(FIRST_WAIT_MS),
         };
         live.read_site();
+        live.read_hardware();
         live.read_events();
         live.faults.want();
         live.jobs.want();
@@ -183,6 +189,21 @@ impl Live {
                 });
                 self.site.set(Some(site));
             }
+        });
+    }
+
+    /// Reads what was found when the hardware was checked last; a report that is there stays when that fails.
+    pub fn read_hardware(self) {
+        spawn_local(async move {
+            let answer = client::get::<Report>(endpoint::HARDWARE).await;
+            // The shell may be gone when the answer comes.
+            let _ = self.hardware.try_update(|kept| match answer {
+                Ok(report) => *kept = Some(Ok(report)),
+                Err(failure) if !matches!(kept, Some(Ok(_))) => {
+                    *kept = Some(Err(failure.problem()));
+                }
+                Err(_) => {}
+            });
         });
     }
 
@@ -332,7 +353,7 @@ impl Live {
             Kind::Job => self.jobs.touch(id),
             Kind::Fault => self.faults.touch(id),
             Kind::Service => self.services.touch(id),
-            Kind::Hardware => {}
+            Kind::Hardware => self.read_hardware(),
         }
     }
 
@@ -354,6 +375,7 @@ impl Live {
             Kind::Job,
             Kind::Fault,
             Kind::Service,
+            Kind::Hardware,
         ] {
             self.touch(kind, "*");
         }

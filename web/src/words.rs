@@ -2,6 +2,7 @@
 //! object has its page.
 
 use ashlar_api::event::Severity;
+use ashlar_api::hardware::{Check, Outcome};
 use ashlar_api::image::{ImageFormat, ImagePhase};
 use ashlar_api::job::{Job, JobState, Kind, Subject, Verb};
 use ashlar_api::network::NetworkMode;
@@ -203,6 +204,18 @@ pub const fn severity(severity: Severity) -> Tone {
         Severity::Info => Tone::Info,
         Severity::Warning => Tone::Warn,
         Severity::Critical => Tone::Bad,
+    }
+}
+
+/// How a check of the hardware ended.
+pub const fn hardware_check(check: &Check) -> (Tone, &'static str, Icon) {
+    match (check.outcome, &check.overridden, check.severity) {
+        (Outcome::Passed, ..) => (Tone::Ok, "As it should be", Icon::Check),
+        (Outcome::Unknown, ..) => (Tone::Off, "Not known", Icon::Info),
+        (Outcome::Failed, Some(_), _) => (Tone::Off, "Overridden", Icon::Check),
+        (Outcome::Failed, None, Severity::Critical) => (Tone::Bad, "Not fit", Icon::Alert),
+        (Outcome::Failed, None, Severity::Warning) => (Tone::Warn, "Wants looking at", Icon::Alert),
+        (Outcome::Failed, None, Severity::Info) => (Tone::Info, "Good to know", Icon::Info),
     }
 }
 
