@@ -10,6 +10,7 @@
 //! ```
 
 mod cli;
+mod hardware;
 mod health;
 mod http;
 mod init;

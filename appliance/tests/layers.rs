@@ -15,6 +15,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("init", &["sys"]),
     ("state", &["sys"]),
     ("reconcile", &["state", "sys"]),
+    // Looked at, too, where there is neither a state nor a supervisor.
+    ("hardware", &["reconcile", "sys"]),
     ("network", &["reconcile", "state", "sys"]),
     ("storage", &["reconcile", "state", "sys"]),
     ("vm", &["reconcile", "state", "sys"]),
@@ -24,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "health",
         &[
+            "hardware",
             "network",
             "reconcile",
             "service",
@@ -38,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "hardware",
             "health",
             "network",
             "reconcile",
@@ -49,7 +53,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "vm",
         ],
     ),
-    ("cli", &["sys"]),
+    // It checks the hardware of a machine on which nothing of Ashlar runs yet.
+    ("cli", &["hardware", "sys"]),
     ("screen", &["sys"]),
 ];
 /// The composition root, and the choice of the role, know all parts.

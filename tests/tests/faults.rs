@@ -15,6 +15,7 @@ use ashlar_api::Page;
 use ashlar_api::error::Problem;
 use ashlar_api::event::{Event, Severity};
 use ashlar_api::fault::Fault;
+use ashlar_api::hardware::{Outcome, Report};
 use ashlar_api::pool::{Drive, DriveUsage, Pool};
 use ashlar_api::site::HealthState;
 use ashlar_api::user::User;
@@ -73,7 +74,33 @@ async fn a_bare_machine_says_what_it_lacks() -> Result<()> {
         gone(node.api(), over).await?;
     }
     ensure!(node.health().await? == HealthState::Degraded);
-    Ok(())
+    bare_hardware(node.api()).await.context("its hardware")
+}
+
+/// The check at the start found what lacks; a new one sees the card that was plugged in since.
+async fn bare_hardware(api: &Api) -> Result<()> {
+    let failed = |report: &Report, id: &str| -> Result<Severity> {
+        let check = report.check(id).with_context(|| format!("no {id}"))?;
+        ensure!(check.outcome == Outcome::Failed, "{check:?}");
+        ensure!(!check.remedy.is_empty(), "{check:?}");
+        Ok(check.severity)
+    };
+    let first: Report = api.get("/api/v1/hardware").await?;
+    ensure!(first.blocks(), "{}", first.summary);
+    for (id, severity) in [
+        ("network-card", Severity::Critical),
+        ("memory-size", Severity::Warning),
+        ("data-drive", Severity::Warning),
+        ("clock", Severity::Warning),
+    ] {
+        ensure!(failed(&first, id)? == severity, "{id}");
+    }
+    let now: Report = api.post("/api/v1/hardware/check", &json!(null)).await?;
+    let card = now.check("network-card").context("no network-card")?;
+    ensure!(card.outcome == Outcome::Passed, "{card:?}");
+    failed(&now, "data-drive")?;
+    // What another part tells in its own words is told once.
+    gone(api, "hardware-unfit").await
 }
 
 async fn no_data_disk(node: &Node) -> Result<()> {
@@ -209,6 +236,13 @@ async fn no_kvm(node: &Node, pool: &str) -> Result<()> {
     node.tells("The node has no hardware virtualisation", &words)
         .await?;
     fault(node.api(), "no-kvm", "Intel VT-x, AMD SVM").await?;
+    let report: Report = node.api().get("/api/v1/hardware").await?;
+    let check = report.check("cpu-virtualisation").context("no check")?;
+    ensure!(
+        check.blocks() && check.remedy.contains("nested"),
+        "{check:?}"
+    );
+    gone(node.api(), "hardware-unfit").await?;
     let made: Vm = node
         .api()
         .post("/api/v1/vms", &vm::empty("slow", pool, "always"))

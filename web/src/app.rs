@@ -119,6 +119,7 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/vms/:id/:tab?") view=pages::vms::detail::VmPage />
                 <Route path=path!("/images") view=pages::images::Images />
                 <Route path=path!("/nodes") view=pages::nodes::Nodes />
+                <Route path=path!("/hardware") view=pages::hardware::Hardware />
                 <Route path=path!("/storage") view=pages::storage::Storage />
                 <Route path=path!("/networks") view=pages::networks::Networks />
                 <Route path=path!("/networks/:id") view=pages::networks::detail::NetworkPage />

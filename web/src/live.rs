@@ -9,8 +9,10 @@
 
 use std::collections::VecDeque;
 
+use ashlar_api::error::Problem;
 use ashlar_api::event::{Change, Event};
 use ashlar_api::fault::Fault;
+use ashlar_api::hardware::Report;
 use ashlar_api::image::Image;
 use ashlar_api::job::{Job, Kind};
 use ashlar_api::metrics::{Sample, Series};
@@ -91,6 +93,8 @@ pub struct Live {
     pub site: RwSignal<Option<Site>>,
     /// The releases of the node, once somebody wanted to see them.
     pub update: RwSignal<Option<update::Update>>,
+    /// What was found when the hardware was checked last, or why that can not be read; absent until asked.
+    pub hardware: RwSignal<Option<Result<Report, Problem>>>,
     /// The newest load of the node, oldest first.
     pub samples: RwSignal<VecDeque<Sample>>,
     /// What happened lately, newest first; absent until read.
@@ -140,6 +144,7 @@ impl Live {
             sessions: Collection::new(),
             site: RwSignal::new(None),
             update: RwSignal::new(None),
+            hardware: RwSignal::new(None),
             samples: RwSignal::default(),
             events: RwSignal::new(None),
             stream: RwSignal::new(Stream::Opening),
@@ -151,6 +156,7 @@ impl Live {
             wait: StoredValue::new(FIRST_WAIT_MS),
         };
         live.read_site();
+        live.read_hardware();
         live.read_events();
         live.faults.want();
         live.jobs.want();
@@ -202,6 +208,21 @@ impl Live {
         if self.update.with_untracked(Option::is_some) {
             self.read_update();
         }
+    }
+
+    /// Reads what was found when the hardware was checked last; a report that is there stays when that fails.
+    pub fn read_hardware(self) {
+        spawn_local(async move {
+            let answer = client::get::<Report>(endpoint::HARDWARE).await;
+            // The shell may be gone when the answer comes.
+            let _ = self.hardware.try_update(|kept| match answer {
+                Ok(report) => *kept = Some(Ok(report)),
+                Err(failure) if !matches!(kept, Some(Ok(_))) => {
+                    *kept = Some(Err(failure.problem()));
+                }
+                Err(_) => {}
+            });
+        });
     }
 
     /// Reads the load of the last hour.
@@ -351,6 +372,7 @@ impl Live {
             Kind::Fault => self.faults.touch(id),
             Kind::Service => self.services.touch(id),
             Kind::Update => self.reread_update(),
+            Kind::Hardware => self.read_hardware(),
         }
     }
 
@@ -373,6 +395,7 @@ impl Live {
             Kind::Fault,
             Kind::Service,
             Kind::Update,
+            Kind::Hardware,
         ] {
             self.touch(kind, "*");
         }

@@ -2,6 +2,7 @@
 //! object has its page.
 
 use ashlar_api::event::Severity;
+use ashlar_api::hardware::{Check, Outcome};
 use ashlar_api::image::{ImageFormat, ImagePhase};
 use ashlar_api::job::{Job, JobState, Kind, Subject, Verb};
 use ashlar_api::network::NetworkMode;
@@ -206,6 +207,18 @@ pub const fn severity(severity: Severity) -> Tone {
     }
 }
 
+/// How a check of the hardware ended.
+pub const fn hardware_check(check: &Check) -> (Tone, &'static str, Icon) {
+    match (check.outcome, &check.overridden, check.severity) {
+        (Outcome::Passed, ..) => (Tone::Ok, "As it should be", Icon::Check),
+        (Outcome::Unknown, ..) => (Tone::Off, "Not known", Icon::Info),
+        (Outcome::Failed, Some(_), _) => (Tone::Off, "Overridden", Icon::Check),
+        (Outcome::Failed, None, Severity::Critical) => (Tone::Bad, "Not fit", Icon::Alert),
+        (Outcome::Failed, None, Severity::Warning) => (Tone::Warn, "Wants looking at", Icon::Alert),
+        (Outcome::Failed, None, Severity::Info) => (Tone::Info, "Good to know", Icon::Info),
+    }
+}
+
 /// The class of a severity in lists of events.
 pub const fn severity_class(severity: Severity) -> &'static str {
     match severity {
@@ -230,6 +243,7 @@ pub const fn kind_icon(kind: Kind) -> Icon {
         Kind::Fault => Icon::Alert,
         Kind::Service => Icon::Pulse,
         Kind::Update => Icon::Download,
+        Kind::Hardware => Icon::Chip,
     }
 }
 
@@ -252,6 +266,7 @@ pub const fn kind_word(kind: Kind) -> &'static str {
         Kind::Fault => "fault",
         Kind::Service => "service",
         Kind::Update => "update",
+        Kind::Hardware => "hardware check",
     }
 }
 
@@ -260,6 +275,7 @@ pub fn address(subject: &Subject) -> String {
     match subject.kind {
         Kind::Site => "/settings".to_owned(),
         Kind::Node | Kind::Service => "/nodes".to_owned(),
+        Kind::Hardware => "/hardware".to_owned(),
         Kind::Vm => format!("/vms/{}", subject.id),
         Kind::Volume | Kind::Pool | Kind::Drive => "/storage".to_owned(),
         Kind::Image => "/images".to_owned(),

@@ -32,6 +32,8 @@ endpoints! {
     LINKS = "/links";
     /// Drives of the nodes.
     DRIVES = "/drives";
+    /// The hardware of the node, as it was checked last; `POST …/check` checks it now, `…/{check}/override`, `…/{check}/withdraw`.
+    HARDWARE = "/hardware";
     /// Programs that the supervisor runs.
     SERVICES = "/services";
     /// Storage pools.

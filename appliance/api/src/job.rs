@@ -43,6 +43,8 @@ pub enum Kind {
     Service,
     /// The releases of a node.
     Update,
+    /// The hardware of a node; with an id, one check of it.
+    Hardware,
 }
 
 /// What an object is called: its noun, id and name.

@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod error;
 pub mod event;
 pub mod fault;
+pub mod hardware;
 pub mod id;
 pub mod image;
 pub mod job;

@@ -19,6 +19,7 @@ mod drive;
 mod error;
 mod event;
 mod fault;
+mod hardware;
 mod image;
 mod job;
 mod link;
@@ -103,6 +104,9 @@ enum Command {
     /// Drives of the nodes
     #[command(subcommand)]
     Drive(drive::DriveCommand),
+    /// What a node is made of, and whether that will do
+    #[command(subcommand)]
+    Hardware(hardware::HardwareCommand),
     /// Programs that the appliance runs for itself
     #[command(subcommand)]
     Service(service::ServiceCommand),
@@ -219,6 +223,7 @@ async fn act(cli: Cli, format: Format) -> Result {
         Command::Login(args) => return args.run(&place, &look).await,
         Command::Logout(args) => return args.run(&place).await,
         Command::Claim(args) => return args.run(&place, &look).await,
+        Command::Hardware(command) if command.is_local() => return hardware::check_local(&look),
         _ => {}
     }
     let cx = Cx {
@@ -230,6 +235,7 @@ async fn act(cli: Cli, format: Format) -> Result {
         Command::Node(command) => command.run(&cx).await,
         Command::Link(command) => command.run(&cx).await,
         Command::Drive(command) => command.run(&cx).await,
+        Command::Hardware(command) => command.run(&cx).await,
         Command::Service(command) => command.run(&cx).await,
         Command::Pool(command) => command.run(&cx).await,
         Command::Volume(command) => command.run(&cx).await,
@@ -293,6 +299,10 @@ mod tests {
             "vm metrics web-1 --json",
             "node log --lines 50",
             "node log node-1",
+            "hardware list",
+            "hardware show memory-ecc -o json",
+            "hardware check --local",
+            "hardware override tpm",
             "console web-1",
             "sizing --nodes 3 --drives 4 --drive-size 3.84TB",
             "sizing --nodes 2 --drives 6 --drive-size 8TB --hybrid --resiliency nested-parity --mirror-share 10 --json",
@@ -319,6 +329,8 @@ mod tests {
             "sizing --nodes 3",
             "sizing --nodes 3 --drives 4 --drive-size 3X",
             "sizing --nodes 3 --drives 4 --drive-size 4TB --resiliency raid10",
+            "hardware override",
+            "hardware list --local",
         ] {
             let words = std::iter::once("ashlar").chain(line.split(' '));
             let error = Cli::try_parse_from(words).map(drop).unwrap_err();

@@ -15,6 +15,7 @@ use ashlar_api::fault::Fault;
 use ashlar_api::{Bytes, Timestamp};
 use serde::Deserialize;
 
+use crate::sys::clock::RELEASED;
 use crate::sys::fs::Space;
 use crate::sys::proc::Memory;
 
@@ -41,8 +42,6 @@ pub struct Facts {
 const NOTHING_NEW: Bytes = crate::state::ROOM_TO_CREATE;
 /// The clock has so much time to follow a server.
 const CLOCK_PATIENCE: Duration = Duration::from_secs(600);
-/// No clock that is right shows an earlier moment.
-const RELEASED: i64 = 1_767_225_600;
 
 /// One per code and subject: what makes two faults the same one.
 pub fn key(fault: &Fault) -> String {

@@ -3,7 +3,7 @@
 //! ```text
 //!   /proc, /sys ──5 s──► metrics ─────────────────────────┐
 //!   domains' faults + init's + our own ──► faults ──┐     ├──► http, screen
-//!   jobs, machines, faults that come and go ────────┴──► history
+//!   jobs, machines, checks, faults that come and go ┴──► history
 //! ```
 //!
 //! Domains tell what is wrong with what is theirs; here it becomes one list,

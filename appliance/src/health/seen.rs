@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::{network, service, storage, vm};
+use crate::{hardware, network, service, storage, vm};
 
 /// The watches of all domains.
 #[derive(Clone, Debug)]
@@ -15,14 +15,17 @@ pub struct Seen {
     pub vm: watch::Receiver<vm::Status>,
     /// Services.
     pub service: watch::Receiver<service::Status>,
+    /// The hardware.
+    pub hardware: watch::Receiver<hardware::Status>,
 }
 
 impl Seen {
-    /// Whether every domain has looked since this process started.
+    /// Whether every domain has looked since this process started, and the hardware was checked.
     pub fn is_whole(&self) -> bool {
         self.network.borrow().pass.is_some()
             && self.storage.borrow().pass.is_some()
             && self.vm.borrow().pass.is_some()
             && self.service.borrow().pass.is_some()
+            && self.hardware.borrow().looked
     }
 }

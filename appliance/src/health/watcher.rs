@@ -1,7 +1,7 @@
 //! The task that looks: samples the load, gathers faults, and writes what
 //! changed into the history.
 //!
-//! It looks every five seconds, and at machines and jobs when they change. For
+//! It looks every five seconds, and at machines, jobs and the hardware's check when they change. For
 //! faults it looks first when every domain has had a look, and the machine its
 //! drivers: what nobody has seen yet is not missing. A first look is a beginning
 //! and not a change: a supervisor that starts again must not tell of everything
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use ashlar_api::certificate::Certificate;
 use ashlar_api::event::Severity;
 use ashlar_api::fault::Fault;
+use ashlar_api::hardware::Report;
 use ashlar_api::job::{JobState, Kind, Subject, Verb};
 use ashlar_api::vm::VmPhase;
 use ashlar_api::{BootId, JobId, Timestamp, VmId};
@@ -26,6 +27,7 @@ use super::history::NewEvent;
 use super::metrics::{Counters, STEP};
 use super::seen::Seen;
 use super::{Health, History};
+use crate::hardware;
 use crate::state::Store;
 use crate::state::schema::{JobRecord, VmRecord};
 use crate::sys::{clock, fs, proc};
@@ -61,6 +63,7 @@ pub async fn run(health: Health, sources: Sources, mut stop: watch::Receiver<boo
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changes = watcher.sources.store.changes();
     let mut vms = watcher.sources.seen.vm.clone();
+    let mut hardware = watcher.sources.seen.hardware.clone();
     let began = Instant::now();
     let mut ticks = 0u32;
     while !*stop.borrow_and_update() {
@@ -70,7 +73,7 @@ pub async fn run(health: Health, sources: Sources, mut stop: watch::Receiver<boo
             _ = tick.tick() => {
                 watcher.sample();
                 let is_time = ticks.is_multiple_of(FAULTS_EVERY);
-                if is_time && (watcher.sources.seen.is_whole() || began.elapsed() >= PATIENCE) {
+                if is_time && watcher.may_look(began) {
                     watcher.look_for_faults();
                 }
                 // Until the first look, every tick is a time for it.
@@ -94,6 +97,17 @@ pub async fn run(health: Health, sources: Sources, mut stop: watch::Receiver<boo
                     watcher.look_for_faults();
                 }
             }
+            changed = hardware.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                hardware.borrow_and_update();
+                watcher.look_at_hardware();
+                // Whoever asked for it wants to know what follows.
+                if watcher.may_look(began) {
+                    watcher.look_for_faults();
+                }
+            }
             changed = stop.changed() => if changed.is_err() { return },
         }
     }
@@ -107,6 +121,8 @@ struct Watcher {
     first: bool,
     phases: BTreeMap<VmId, VmPhase>,
     jobs: BTreeSet<JobId>,
+    /// What was told of the hardware last; absent before the first look at it.
+    hardware: Option<Report>,
 }
 
 impl Watcher {
@@ -119,6 +135,7 @@ impl Watcher {
             first: true,
             phases: BTreeMap::new(),
             jobs: BTreeSet::new(),
+            hardware: None,
         }
     }
 
@@ -127,6 +144,11 @@ impl Watcher {
         let vms = self.sources.seen.vm.borrow();
         let samples = vms.vms.iter().map(|(id, status)| (*id, status.load));
         self.health.metrics.add_vms(samples);
+    }
+
+    /// Whether everybody has had a look, or the time for that is over.
+    fn may_look(&self, began: Instant) -> bool {
+        self.sources.seen.is_whole() || began.elapsed() >= PATIENCE
     }
 
     fn look_for_faults(&mut self) {
@@ -196,6 +218,7 @@ impl Watcher {
         let mut all = seen.network.borrow().faults.clone();
         all.extend(seen.vm.borrow().faults.iter().cloned());
         all.extend(seen.service.borrow().faults.iter().cloned());
+        all.extend(seen.hardware.borrow().faults.iter().cloned());
         all.extend(self.health.reported());
         all.extend(seen.storage.borrow().faults.iter().cloned());
         let synchronised = clock::synchronised();
@@ -242,6 +265,25 @@ impl Watcher {
             message,
             by: Some(job.by).filter(|by| by != "ashlar"),
         });
+    }
+
+    /// What has changed about the hardware since the look before, also one before the start.
+    fn look_at_hardware(&mut self) {
+        let status = self.sources.seen.hardware.borrow().clone();
+        let Some(now) = status.report.filter(|_| status.looked) else {
+            return;
+        };
+        if let Some(before) = self.hardware.take().or(status.before) {
+            for (severity, message, check) in hardware::news(&before, &now) {
+                let subject = Subject {
+                    kind: Kind::Hardware,
+                    id: check.id.clone(),
+                    name: check.title.clone(),
+                };
+                tell(&self.health.history, severity, Some(subject), message);
+            }
+        }
+        self.hardware = Some(now);
     }
 
     fn look_at_vms(&mut self) {
@@ -362,5 +404,6 @@ pub fn noun(kind: Kind) -> &'static str {
         Kind::Fault => "Fault",
         Kind::Service => "Service",
         Kind::Update => "Update",
+        Kind::Hardware => "Hardware check",
     }
 }

@@ -17,6 +17,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use ashlar_api::error::Code;
 use ashlar_api::{FieldError, Problem};
 
+use crate::hardware;
 use crate::state::command::Refusal;
 use crate::state::{ProposeError, StateError};
 use crate::storage::UploadError;
@@ -214,6 +215,28 @@ impl From<UploadError> for Failure {
                 .detail(source.to_string())
                 .remedy("What came is kept; send the rest."),
             UploadError::Io(_) => Failure::internal("keep the bytes of an image", &error),
+        }
+    }
+}
+
+impl From<hardware::Error> for Failure {
+    fn from(error: hardware::Error) -> Self {
+        let title = error.to_string();
+        match error {
+            hardware::Error::NoSuchCheck(_) => Failure::new(Code::NotFound, title)
+                .remedy("`GET /api/v1/hardware` lists the checks."),
+            hardware::Error::NotChecked => Failure::new(Code::Unavailable, title).remedy(
+                "It is checked once the machine has all its drivers, some seconds after the start.",
+            ),
+            hardware::Error::NotOverridable { remedy, .. } => {
+                Failure::new(Code::WrongState, title).remedy(remedy)
+            }
+            hardware::Error::Keep(_) => {
+                tracing::error!("{}", crate::reconcile::chain(&error));
+                Failure::new(Code::Unavailable, title)
+                    .remedy("Look whether the system drive is full, then try again.")
+            }
+            hardware::Error::Look(_) => Failure::internal("look at the hardware", &error),
         }
     }
 }

@@ -244,6 +244,10 @@ pub async fn feed(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             alive = ended(seen.storage.changed()) => { if !alive { return; } gathered.storage = true; }
             alive = ended(seen.vm.changed()) => { if !alive { return; } gathered.vm = true; }
             alive = ended(seen.service.changed()) => { if !alive { return; } gathered.service = true; }
+            alive = ended(seen.hardware.changed()) => {
+                if !alive { return; }
+                gathered.note(Kind::Hardware, "*".to_owned());
+            }
             alive = ended(stop.changed()) => { if !alive || *stop.borrow() { return; } continue; }
         }
         if !shared.feed.is_read() {

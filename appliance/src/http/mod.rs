@@ -19,6 +19,7 @@
 //! ```text
 //!   let certificate = http::tls::Certificate::open(state/tls, name, addresses)?;
 //!   let health = Health::open(state)?;
+//!   let hardware = Hardware::open(state);
 //!   tokio::spawn(health::run(health.clone(), health::Sources { certificate: certificate.watch(), .. }, stopped.clone()));
 //!   let uploads = storage::Uploads::new(store, storage_status, storage_waker);
 //!   let (vms, consoles) = vm::VmDomain::new(..);
@@ -44,6 +45,7 @@ pub mod events;
 pub mod fault;
 mod frame;
 pub mod gate;
+pub mod hardware;
 pub mod history;
 pub mod image;
 pub mod job;
@@ -81,6 +83,7 @@ use ashlar_api::event::Severity;
 use ashlar_api::job::{Kind, Subject};
 use ashlar_api::{BootId, NodeId, Page, Timestamp};
 
+use crate::hardware::Hardware;
 use crate::health::seen::Seen;
 use crate::health::{self, Health, NewEvent};
 use crate::reconcile::progress::Board;
@@ -107,6 +110,8 @@ pub struct App {
     pub board: Board,
     /// Load, faults and history.
     pub health: Health,
+    /// The hardware.
+    pub hardware: Hardware,
     /// Takes the bytes of images.
     pub uploads: Uploads,
     /// The releases of this node.

@@ -17,6 +17,7 @@ use super::error::{Answer, Failure, PROBLEM_JSON};
 use super::request::NoQuery;
 use super::rules::{self, Access, Verdict};
 use super::{Shared, auth, routes};
+use crate::hardware;
 
 /// This document.
 #[utoipa::path(responses((status = 200, description = "The document.", content_type = "application/json")))]
@@ -134,6 +135,13 @@ fn parameters(path: &str, method: &str, operation: &mut Map<String, Value>) {
             "schema": { "type": "string", "enum": verbs },
         }));
     }
+    if path.contains("{check}") {
+        let checks: Vec<&str> = hardware::RULES.iter().map(|rule| rule.id).collect();
+        added.push(json!({
+            "name": "check", "in": "path", "required": true, "description": "The id of a check of the hardware.",
+            "schema": { "type": "string", "enum": checks },
+        }));
+    }
     if takes_condition(path, method) {
         added.push(json!({
             "name": "If-Match", "in": "header", "required": false,
@@ -194,6 +202,10 @@ fn answers(path: &str, method: &str, open: bool, operation: &mut Map<String, Val
     }
     if changes || path == "/site" {
         refused.extend([409, 503]);
+    }
+    // Until the machine has its drivers, nobody has looked.
+    if path == "/hardware" {
+        refused.push(503);
     }
     let guarded = ["/claim", "/claim/check", "/session", "/users", "/vms"];
     let hashes = path.ends_with("/password") || path == "/vms/{id}" || guarded.contains(&path);
@@ -282,6 +294,7 @@ fn actix_method(method: &str) -> actix_web::http::Method {
 
 /// An address that the pattern stands for.
 fn example(pattern: &str) -> String {
+    let pattern = pattern.replace("{check}", "tpm");
     pattern.replace("{id}", "x").replace("{action}", "start")
 }
 
@@ -334,7 +347,7 @@ mod tests {
                         "{what} {status}"
                     );
                 }
-                for part in ["id", "action"] {
+                for part in ["id", "action", "check"] {
                     let named = operation["parameters"]
                         .as_array()
                         .unwrap()

@@ -4,8 +4,9 @@ use actix_web::web;
 use utoipa_actix_web::service_config;
 
 use super::{
-    certificate, claim, console, content, drive, events, fault, history, image, job, link, metrics,
-    network, node, openapi, pool, service, session, site, sizing, token, update, user, vm, volume,
+    certificate, claim, console, content, drive, events, fault, hardware, history, image, job,
+    link, metrics, network, node, openapi, pool, service, session, site, sizing, token, update,
+    user, vm, volume,
 };
 
 macro_rules! routes {
@@ -33,6 +34,7 @@ routes! {
     update::read, update::bundle, update::fetch, update::apply, update::remove,
     metrics::read, sizing::size,
     link::list, drive::list, service::list,
+    hardware::read, hardware::check_now, hardware::override_check, hardware::withdraw,
     pool::list, pool::create, pool::read, pool::delete,
     volume::list, volume::create, volume::read, volume::replace, volume::delete,
     image::list, image::create, image::read, image::replace, image::delete, content::write, content::offset,

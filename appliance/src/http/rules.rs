@@ -105,6 +105,10 @@ pub const RULES: &[Rule] = rules! {
     GET    "/links" viewer;
     GET    "/drives" viewer;
     GET    "/services" viewer;
+    GET    "/hardware" viewer;
+    POST   "/hardware/check" operator;
+    POST   "/hardware/{check}/override" administrator;
+    POST   "/hardware/{check}/withdraw" administrator;
 
     GET    "/pools" viewer;
     POST   "/pools" administrator;

@@ -11,47 +11,17 @@ use ashlar_api::Bytes;
 use ashlar_api::pool::Media;
 
 use super::observe::{Content, Drive};
-use crate::sys::block::{Block, Kind, Transport};
+use crate::sys::block::{Block, STATE_LABEL, Transport};
 use crate::sys::signature::{self, ProbeError};
 
-/// Partitions of the disk that the node starts from.
-const SYSTEM_LABELS: [&str; 3] = ["ashlar-esp", "ashlar-fresh", STATE_LABEL];
-/// The partition that holds the state of an appliance.
-const STATE_LABEL: &str = "ashlar-state";
+pub use crate::sys::block::{is_drive, system_disks};
+
 /// What the appliance itself does not need of the disk it starts from.
 const DATA_LABEL: &str = "ashlar-data";
 /// More partitions than this are counted, not looked into.
 const MOST_PARTITIONS: usize = 16;
 /// The longest id that a pool can name.
 const LONGEST_ID: usize = 128;
-
-/// Whether it is a drive at all: a disk with a medium, not one of its hidden parts.
-pub fn is_drive(block: &Block) -> bool {
-    let is_part = block.name.starts_with("mmcblk")
-        && (block.name.contains("boot") || block.name.contains("rpmb"));
-    block.kind == Kind::Disk && block.size > 0 && !is_part
-}
-
-/// The disks the node starts from: those with a mounted partition; when none
-/// is mounted (the state is in memory), those with our partitions.
-pub fn system_disks(blocks: &[Block], mounted: &BTreeSet<String>) -> BTreeSet<String> {
-    let number = |(major, minor): (u32, u32)| format!("{major}:{minor}");
-    let names = |is: &dyn Fn(&Block) -> bool| -> BTreeSet<String> {
-        let found = blocks.iter().filter(|block| is_drive(block) && is(block));
-        found.map(|block| block.name.clone()).collect()
-    };
-    let in_use = names(&|block| {
-        mounted.contains(&number(block.device))
-            || block
-                .partitions
-                .iter()
-                .any(|partition| mounted.contains(&number(partition.device)))
-    });
-    if !in_use.is_empty() {
-        return in_use;
-    }
-    names(&|block| labels(block).any(|label| SYSTEM_LABELS.contains(&label)))
-}
 
 /// The data partitions of the disks the node starts from, each as a drive of its own: a machine with one disk can have a
 /// pool as well.
@@ -78,10 +48,6 @@ pub fn data_partitions(blocks: &[Block], system: &BTreeSet<String>) -> Vec<Block
             }
         })
         .collect()
-}
-
-fn labels(block: &Block) -> impl Iterator<Item = &str> {
-    block.partitions.iter().filter_map(|p| p.label.as_deref())
 }
 
 /// What was found on a drive, or why nothing could be.
@@ -205,7 +171,7 @@ pub fn drive(block: &Block, probed: &Probed, system: bool) -> Drive {
         size: Bytes(block.size),
         media,
         system,
-        appliance: labels(block).any(|label| label == STATE_LABEL),
+        appliance: block.labels().any(|label| label == STATE_LABEL),
         content: probed.content.clone(),
         holders: holders.cloned().collect(),
         problem: read_only.or_else(|| probed.problem.clone()),
@@ -245,7 +211,7 @@ fn graphic(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::block::Partition;
+    use crate::sys::block::{Kind, Partition};
     use crate::sys::signature::{Kind as Sign, Signature};
 
     fn block(name: &str) -> Block {

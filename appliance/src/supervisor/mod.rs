@@ -1,7 +1,7 @@
 //! The composition root: builds each part once, connects them, and ends them in order.
 //!
 //! ```text
-//!   identity ─► Store ─► domains (network, storage, vm, service), each in its own loop
+//!   identity ─► Store ─► domains (network, storage, vm, service), each in its own loop; the hardware's check
 //!                 │         └── watch(Status) ──┐
 //!                 ├─────────────────────────► http (API, console)      health (metrics, faults, history)
 //!                 └─────────────────────────► screen (facts, intents)
@@ -39,6 +39,7 @@ use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::MakeWriterExt;
 
+use crate::hardware::Hardware;
 use crate::health::seen::Seen;
 use crate::health::{self, Health};
 use crate::http::assets::Console;
@@ -130,6 +131,7 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     });
     let health =
         tokio::task::spawn_blocking(move || Health::open(state).context("open the history"));
+    let hardware = tokio::task::spawn_blocking(move || Hardware::open(state));
     let mut ending = Ending::listen().context("listen to signals")?;
     let store = match Store::open(Path::new(STATE), identity.node).await {
         Ok(store) => store,
@@ -165,7 +167,10 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
 
     let (stop, stopped) = watch::channel(false);
     let settled = settled::watch();
-    let parts = Parts::start(&store, &identity, &settled, &stopped);
+    let hardware = hardware
+        .await
+        .context("read what is kept of the hardware")?;
+    let parts = Parts::start(&store, &identity, hardware, &settled, &stopped);
     let name = tokio::spawn(hostname::follow(store.clone(), identity.node));
     let certificate = certificate.await??;
     let health = health.await??;
@@ -186,6 +191,7 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
         consoles: parts.consoles.clone(),
         uploads: parts.uploads.clone(),
         health: health.clone(),
+        hardware: parts.hardware.clone(),
         certificate: certificate.clone(),
         console,
         node: identity.node,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  start   services, network, storage     at once: each waits for what it needs by looking
-//!          machines                       when the machine has settled
+//!          machines, the hardware's check when the machine has settled
 //!  end     machines ─► storage ─► network ─► services     each stands on the next
 //! ```
 
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::identity::Identity;
+use crate::hardware::Hardware;
 use crate::health::seen::Seen;
 use crate::reconcile::progress::Board;
 use crate::reconcile::{Domain, Waker, chain, drive};
@@ -33,6 +34,8 @@ pub struct Parts {
     pub consoles: vm::Consoles,
     /// The way for the bytes of images.
     pub uploads: storage::Uploads,
+    /// The hardware.
+    pub hardware: Hardware,
     places: network::Places,
     loops: Vec<JoinHandle<()>>,
 }
@@ -42,10 +45,13 @@ impl Parts {
     pub fn start(
         store: &Store,
         identity: &Identity,
+        hardware: Hardware,
         settled: &watch::Receiver<bool>,
         stopped: &watch::Receiver<bool>,
     ) -> Parts {
         let mut loops = Vec::new();
+        let look = hardware.clone().run(settled.clone(), stopped.clone());
+        loops.push(tokio::spawn(look));
         let board = Board::default();
         let places = network::Places::default();
 
@@ -119,7 +125,9 @@ impl Parts {
                 storage,
                 vm,
                 service: services,
+                hardware: hardware.watch(),
             },
+            hardware,
             board,
             consoles,
             uploads,

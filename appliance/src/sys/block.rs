@@ -3,14 +3,21 @@
 //! Invariant: the list is made from `/sys` alone and opens no device: an optical drive is not spun up and a dying disk does
 //! not hang the list. What is written on a disk is [`super::signature`].
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::sysfs;
+
+/// The partition that holds the state of an appliance.
+pub const STATE_LABEL: &str = "ashlar-state";
+/// Partitions of the disk that a node starts from.
+const SYSTEM_LABELS: [&str; 3] = ["ashlar-esp", "ashlar-fresh", STATE_LABEL];
 
 /// What a block device is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +46,8 @@ pub enum Kind {
 }
 
 /// How a disk is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Transport {
     /// NVMe.
     Nvme,
@@ -118,6 +126,11 @@ impl Block {
     pub fn path(&self) -> PathBuf {
         device_file(&self.name)
     }
+
+    /// The names of its partitions in the GPT.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.partitions.iter().filter_map(|p| p.label.as_deref())
+    }
 }
 
 impl Partition {
@@ -125,6 +138,34 @@ impl Partition {
     pub fn path(&self) -> PathBuf {
         device_file(&self.name)
     }
+}
+
+/// Whether it is a drive at all: a disk with a medium, not one of its hidden parts.
+pub fn is_drive(block: &Block) -> bool {
+    let is_part = block.name.starts_with("mmcblk")
+        && (block.name.contains("boot") || block.name.contains("rpmb"));
+    block.kind == Kind::Disk && block.size > 0 && !is_part
+}
+
+/// The disks the node starts from: those with a mounted partition; when none
+/// is mounted (the state is in memory), those with our partitions.
+pub fn system_disks(blocks: &[Block], mounted: &BTreeSet<String>) -> BTreeSet<String> {
+    let number = |(major, minor): (u32, u32)| format!("{major}:{minor}");
+    let names = |is: &dyn Fn(&Block) -> bool| -> BTreeSet<String> {
+        let found = blocks.iter().filter(|block| is_drive(block) && is(block));
+        found.map(|block| block.name.clone()).collect()
+    };
+    let in_use = names(&|block| {
+        mounted.contains(&number(block.device))
+            || block
+                .partitions
+                .iter()
+                .any(|partition| mounted.contains(&number(partition.device)))
+    });
+    if !in_use.is_empty() {
+        return in_use;
+    }
+    names(&|block| block.labels().any(|label| SYSTEM_LABELS.contains(&label)))
 }
 
 /// The device file of a kernel name; the kernel writes `!` where the file has a `/`.

@@ -22,6 +22,7 @@ pub mod proc;
 pub mod readable;
 pub mod release;
 pub mod signature;
+pub mod smbios;
 pub mod sysfs;
 pub mod tap;
 pub mod tty;

@@ -9,6 +9,8 @@ use leptos::prelude::*;
 pub enum Icon {
     /// Something wants looking at.
     Alert,
+    /// What a machine is made of.
+    Chip,
     /// A clock, for what happened.
     Clock,
     /// Done, or well.
@@ -103,6 +105,9 @@ impl Icon {
     const fn path(self) -> &'static str {
         match self {
             Icon::Alert => "M12 4 3 19h18zM12 10v4M12 17h.01",
+            Icon::Chip => {
+                "M8 6h8a2 2 0 0 1 2 2v8a2 2 0 0 1-2 2H8a2 2 0 0 1-2-2V8a2 2 0 0 1 2-2zM10 10h4v4h-4zM9.5 3v3M14.5 3v3M9.5 18v3M14.5 18v3M3 9.5h3M3 14.5h3M18 9.5h3M18 14.5h3"
+            }
             Icon::Clock => "M21 12a9 9 0 1 1-18 0 9 9 0 0 1 18 0zM12 7v5l3 2",
             Icon::Check => "m5 12 5 5 9-10",
             Icon::Close => "m6 6 12 12M18 6 6 18",

@@ -4,6 +4,7 @@
 pub mod about;
 pub mod fault;
 pub mod gone;
+pub mod hardware;
 pub mod health;
 pub mod images;
 pub mod jobs;

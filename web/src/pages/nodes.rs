@@ -9,6 +9,7 @@ use ashlar_api::node::Node;
 use ashlar_api::service::Service;
 use ashlar_api::user::Role;
 use leptos::prelude::*;
+use leptos_router::components::A;
 
 use self::log::Log;
 use self::power::{StartAgain, Turn};
@@ -134,7 +135,14 @@ fn One(node: Memo<Node>) -> impl IntoView {
 fn Hardware(node: Memo<Node>) -> impl IntoView {
     view! {
         <div class="card">
-            <h2>"Hardware"</h2>
+            <h2>
+                "Hardware"
+                <span class="r">
+                    <A href="/hardware" attr:class="link">
+                        "All checks"
+                    </A>
+                </span>
+            </h2>
             {move || {
                 let node = node.get();
                 let status = node.status;

@@ -27,7 +27,7 @@ struct Hit {
 }
 
 /// Pages and acts: name, further words to find it by, picture, address.
-const PLACES: [(&str, &str, &str, Icon, &str); 23] = [
+const PLACES: [(&str, &str, &str, Icon, &str); 24] = [
     (
         "Go to",
         "Overview",
@@ -52,9 +52,16 @@ const PLACES: [(&str, &str, &str, Icon, &str); 23] = [
     (
         "Go to",
         "Node",
-        "hardware processor services log restart control plane supervisor power off",
+        "processor services log restart control plane supervisor power off",
         Icon::Node,
         "/nodes",
+    ),
+    (
+        "Go to",
+        "Hardware",
+        "check tpm secure boot ecc memory modules firmware bios serial number model processor iommu watchdog clock",
+        Icon::Chip,
+        "/hardware",
     ),
     (
         "Go to",
@@ -461,6 +468,11 @@ mod tests {
             places("tls")
                 .iter()
                 .any(|hit| hit.to == "/settings/certificate")
+        );
+        assert!(
+            places("serial number")
+                .iter()
+                .any(|hit| hit.to == "/hardware")
         );
         assert!(places("create vm").iter().any(|hit| hit.to == "/vms/new"));
         assert!(places("no such thing").is_empty());

@@ -44,6 +44,19 @@ pub fn Side(open: RwSignal<bool>) -> impl IntoView {
     let images = Memo::new(move |_| mark(&[Kind::Image], None));
     let nodes = Memo::new(move |_| mark(&[Kind::Node, Kind::Service], None));
     let updates = Memo::new(move |_| mark(&[Kind::Update], None));
+    let hardware = Memo::new(move |_| {
+        live.hardware.with(|hardware| match hardware {
+            Some(Ok(report)) => match (
+                report.count(Severity::Critical),
+                report.count(Severity::Warning),
+            ) {
+                (0, 0) => Mark::None,
+                (0, n) => Mark::Warning(n),
+                (n, _) => Mark::Critical(n),
+            },
+            _ => Mark::None,
+        })
+    });
     let storage = Memo::new(move |_| mark(&[Kind::Pool, Kind::Volume, Kind::Drive], None));
     let networks = Memo::new(move |_| mark(&[Kind::Network, Kind::Link], None));
     view! {
@@ -58,6 +71,7 @@ pub fn Side(open: RwSignal<bool>) -> impl IntoView {
                 <Entry href="/images" icon=Icon::Image label="Images" mark=images />
                 <span class="sec">"Infrastructure"</span>
                 <Entry href="/nodes" icon=Icon::Node label="Node" mark=nodes />
+                <Entry href="/hardware" icon=Icon::Chip label="Hardware" mark=hardware />
                 <Entry href="/storage" icon=Icon::Storage label="Storage" mark=storage />
                 <Entry href="/networks" icon=Icon::Network label="Networks" mark=networks />
                 <span class="sec">"Operate"</span>

@@ -1,6 +1,7 @@
 //! The API as a client sees it: over TLS, on real sockets, with a real state.
 
 mod figures;
+mod hardware;
 mod machine;
 mod nonsense;
 mod servers;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use super::server::Handle;
 use super::{App, Ports, serve, tls};
+use crate::hardware::Hardware;
 use crate::health::seen::Seen;
 use crate::health::{self, Health};
 use crate::reconcile::progress::Board;
@@ -94,6 +96,7 @@ pub async fn app(folder: &TempDir) -> (App, Machines) {
         library: Some(library),
         ..storage::Status::default()
     });
+    let hardware = Hardware::open(folder.path());
     let app = App {
         uploads: Uploads::new(store.clone(), storage.subscribe(), waker),
         updates: Updates::new(update::Place::of(folder.path()), boot),
@@ -104,7 +107,9 @@ pub async fn app(folder: &TempDir) -> (App, Machines) {
             storage: storage.subscribe(),
             vm,
             service: watch::Sender::default().subscribe(),
+            hardware: hardware.watch(),
         },
+        hardware,
         board: Board::default(),
         health: Health::open(folder.path()).unwrap(),
         certificate: tls::Certificate::open(&folder.path().join("tls"), "ashlar-1", &[]).unwrap(),

@@ -24,7 +24,8 @@ struct Operation {
 
 impl Operation {
     fn at(&self, id: &str) -> String {
-        self.path.replace("{id}", id).replace("{action}", "start")
+        let path = self.path.replace("{check}", "tpm");
+        path.replace("{id}", id).replace("{action}", "start")
     }
 }
 

@@ -1,0 +1,220 @@
+//! The drive that the system lies on, and those for everything else.
+
+use ashlar_api::Bytes;
+use ashlar_api::event::Severity;
+
+use super::{Finding, listed};
+use crate::hardware::observed::{DeviceKind, Drive, Observed, Purpose};
+use crate::sys::block::Transport;
+
+const DRIVES: &str = "drives";
+/// Room for three releases, the state and what is kept of crashes. Drives that are sold as ones of 4 GB have a little less.
+const SYSTEM: Bytes = Bytes(3_600_000_000);
+/// A pool on less would hold next to nothing.
+const DATA: Bytes = Bytes::gib(1);
+
+/// A drive that can be pulled out, or wears out soon.
+fn is_loose(drive: &Drive) -> bool {
+    drive.removable || matches!(drive.transport, Some(Transport::Usb | Transport::Mmc))
+}
+
+/// Drives beside those that the machine runs from, that can be written.
+fn others(seen: &Observed) -> impl Iterator<Item = &Drive> {
+    let drives = seen.drives.iter();
+    drives.filter(|drive| !drive.system && !drive.read_only && drive.size >= DATA)
+}
+
+fn systems(seen: &Observed) -> Vec<&Drive> {
+    seen.drives.iter().filter(|drive| drive.system).collect()
+}
+
+fn names<'a>(drives: impl IntoIterator<Item = &'a Drive>) -> Vec<String> {
+    drives.into_iter().map(|drive| drive.name.clone()).collect()
+}
+
+/// A small drive blocks an installation; a node that runs from one is only told so.
+pub fn boot_size(seen: &Observed) -> Finding {
+    if seen.purpose == Purpose::Install {
+        let largest = others(seen).max_by_key(|drive| drive.size);
+        return match largest {
+            Some(drive) if drive.size >= SYSTEM => Finding::passed(
+                &drive.name,
+                format!("{} has {}, enough for the system.", drive.name, drive.size),
+            ),
+            Some(drive) => Finding::failed(
+                &drive.name,
+                format!(
+                    "The largest drive to install on, {}, has {}; {SYSTEM} are needed.",
+                    drive.name, drive.size
+                ),
+                "Put in a drive of 4 GB or more.",
+            ),
+            None => Finding::failed(
+                DRIVES,
+                "There is no drive to install on.",
+                "Put a drive of 4 GB or more in. If there is one, look whether its controller has a driver.",
+            ),
+        };
+    }
+    let Some(drive) = systems(seen).into_iter().min_by_key(|drive| drive.size) else {
+        return Finding::unknown(DRIVES, "The drive that the system runs from is not seen.");
+    };
+    let (name, size) = (&drive.name, drive.size);
+    if size >= SYSTEM {
+        return Finding::passed(name, format!("The system drive {name} has {size}."));
+    }
+    Finding::failed(
+        name,
+        format!("The system drive {name} has {size}; {SYSTEM} or more are wanted."),
+        "The node works, with little room for what it keeps. Install it on a drive of 4 GB or more when there is an \
+         occasion.",
+    )
+    .only(Severity::Warning)
+}
+
+/// The system lies, or can lie, on a drive that stays where it is.
+pub fn boot_fixed(seen: &Observed) -> Finding {
+    let remedy = "It wears out soon and is pulled out easily. Install the system on a drive inside the machine.";
+    if seen.purpose == Purpose::Install {
+        let fit: Vec<&Drive> = others(seen).filter(|drive| drive.size >= SYSTEM).collect();
+        let fixed = fit.iter().find(|drive| !is_loose(drive));
+        return match (fixed, fit.is_empty()) {
+            (Some(drive), _) => Finding::passed(
+                &drive.name,
+                format!("{} is a drive inside the machine.", drive.name),
+            ),
+            (None, true) => Finding::unknown(DRIVES, "There is no drive to install on."),
+            (None, false) => {
+                let names = names(fit);
+                Finding::failed(
+                    names.join(", "),
+                    format!(
+                        "The only drives to install on are USB drives or cards: {}.",
+                        listed(&names)
+                    ),
+                    remedy,
+                )
+            }
+        };
+    }
+    let systems = systems(seen);
+    let loose: Vec<&Drive> = systems
+        .iter()
+        .copied()
+        .filter(|drive| is_loose(drive))
+        .collect();
+    if systems.is_empty() {
+        return Finding::unknown(DRIVES, "The drive that the system runs from is not seen.");
+    }
+    if loose.is_empty() {
+        let names = names(systems);
+        return Finding::passed(
+            names.join(", "),
+            format!(
+                "The system runs from {}, inside the machine.",
+                listed(&names)
+            ),
+        );
+    }
+    let names = names(loose);
+    Finding::failed(
+        names.join(", "),
+        format!(
+            "The system runs from {}, a USB drive or a card.",
+            listed(&names)
+        ),
+        remedy,
+    )
+}
+
+/// There is a drive for machines and images.
+pub fn data(seen: &Observed) -> Finding {
+    let drives: Vec<&Drive> = others(seen).collect();
+    // One of them will hold the system.
+    let needed = match seen.purpose {
+        Purpose::Node => 0,
+        Purpose::Install => 1,
+    };
+    if drives.len() <= needed {
+        return Finding::failed(
+            DRIVES,
+            "There is no drive for virtual machines and images beside that of the system.",
+            "Put in a drive, or more than one: it is seen at once. Until then there is no room for virtual machines.",
+        );
+    }
+    let names = names(drives.iter().copied());
+    let room = drives
+        .iter()
+        .fold(0u64, |sum, drive| sum.saturating_add(drive.size.0));
+    let text = match (seen.purpose, names.as_slice()) {
+        (Purpose::Node, [one]) => format!("{one}, of {}, is there for data.", Bytes(room)),
+        (Purpose::Node, _) => format!(
+            "{} are there for data, {} together.",
+            listed(&names),
+            Bytes(room)
+        ),
+        (Purpose::Install, _) => format!(
+            "{} are there; those that the system is not installed on are for data.",
+            listed(&names)
+        ),
+    };
+    Finding::passed(names.join(", "), text)
+}
+
+/// What machines lie on has no moving parts.
+pub fn flash(seen: &Observed) -> Finding {
+    let drives: Vec<&Drive> = others(seen).collect();
+    // A virtual drive says that it spins, whatever lies below it.
+    let spins = |drive: &&Drive| drive.rotational && drive.transport != Some(Transport::Virtio);
+    let spinning = names(drives.iter().copied().filter(spins));
+    match (drives.is_empty(), spinning.as_slice()) {
+        (true, _) => Finding::unknown(DRIVES, "There is no drive for data."),
+        (_, []) => Finding::passed(
+            names(drives).join(", "),
+            "No drive for data has moving parts.",
+        ),
+        (_, some) => Finding::failed(
+            some.join(", "),
+            format!(
+                "Spinning disks: {}. What is read here and there comes a hundred times slower from them than from \
+                 flash.",
+                listed(some)
+            ),
+            "Use them for what is large and read in one go, and flash for the disks of virtual machines.",
+        ),
+    }
+}
+
+/// Every controller of drives has a driver.
+pub fn controllers(seen: &Observed) -> Finding {
+    without_driver(
+        seen,
+        DeviceKind::Drives,
+        DRIVES,
+        "drive controller",
+        "A controller that the firmware hides behind its own RAID can often be switched to AHCI or NVMe there. Else a \
+         newer version may have the driver: report it with these numbers.",
+    )
+}
+
+/// Controllers of a kind that have no driver: what is behind them is not there for the system.
+pub fn without_driver(
+    seen: &Observed,
+    kind: DeviceKind,
+    target: &str,
+    noun: &str,
+    remedy: &str,
+) -> Finding {
+    let of_kind = seen.driverless.iter().filter(|device| device.kind == kind);
+    let found: Vec<String> = of_kind
+        .map(|device| format!("{} ({})", device.address, device.id))
+        .collect();
+    match found.as_slice() {
+        [] => Finding::passed(target, format!("Every {noun} has a driver.")),
+        some => Finding::failed(
+            some.join(", "),
+            format!("Without a driver, and so of no use: {}.", listed(some)),
+            remedy,
+        ),
+    }
+}
