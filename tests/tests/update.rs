@@ -10,6 +10,8 @@ use ashlar_api::fault::Fault;
 use ashlar_api::pool::{Drive, DriveUsage, Pool};
 use ashlar_api::update::{Ended, Outcome, Standing, Update};
 use ashlar_image::qemu::RunOptions;
+use ashlar_tests::api::{PASSWORD, USER};
+use ashlar_tests::browser::Browser;
 use ashlar_tests::chance::Chance;
 use ashlar_tests::{Node, options, release, wait};
 use reqwest::StatusCode;
@@ -31,8 +33,9 @@ async fn a_release_stays_when_it_works_and_goes_when_it_does_not() -> Result<()>
     first_release_is_kept(&node).await?;
     refused(&node, &good).await?;
 
-    // A good one.
-    change(&mut node, &good, "0.1.1").await?;
+    // A good one, as a person does it.
+    let mut browser = Browser::start("update", 1440, 900).await?;
+    by_the_console(&node, &mut browser, &good).await?;
     let update = release::ended(node.api()).await?;
     ensure!(update.version.to_string() == "0.1.1", "{update:?}");
     let attempt = update.attempt.context("no attempt")?;
@@ -75,6 +78,12 @@ async fn a_release_stays_when_it_works_and_goes_when_it_does_not() -> Result<()>
             .any(|line| line.contains("Attempted to kill init")),
         "{kernel:?}"
     );
+    browser.sees("Version 0.1.3 did not stay").await?;
+    browser.sees("Remove").await?;
+    browser.picture("returned").await?;
+    let errors = browser.script_errors().await?;
+    ensure!(errors.is_empty(), "the console threw: {errors:?}");
+    browser.close().await?;
     for version in ["0.1.2", "0.1.3"] {
         let wish = json!({ "version": version });
         node.api()
@@ -150,6 +159,32 @@ async fn refused(node: &Node, good: &Path) -> Result<()> {
         ensure!(update.releases.len() == 1, "{what}: {update:?}");
     }
     Ok(())
+}
+
+/// Sends a bundle, starts what is in it and sees it kept, without a look at anything but the page.
+async fn by_the_console(node: &Node, browser: &mut Browser, bundle: &Path) -> Result<()> {
+    browser.open(&format!("{}/updates", node.url())).await?;
+    browser.fill("Name", USER).await?;
+    browser.fill("Password", PASSWORD).await?;
+    browser.click("Sign in").await?;
+    browser.sees("Version 0.1.0 runs").await?;
+    browser.click("Receive a release").await?;
+    browser.attach("dialog input[type=file]", bundle).await?;
+    browser.picture("receive").await?;
+    browser.click("Send").await?;
+    browser.sees("0.1.1 is ready to be started").await?;
+    browser.picture("ready").await?;
+    browser.click("Start it").await?;
+    browser.fill("Type node-1 to confirm", "node-1").await?;
+    browser.picture("confirm").await?;
+    browser.click("Restart into it").await?;
+    browser
+        .sees_within("Version 0.1.1 is on trial", PATIENCE)
+        .await?;
+    browser.picture("trial").await?;
+    browser.sees_within("Version 0.1.1 runs", PATIENCE).await?;
+    browser.sees("Kept").await?;
+    browser.picture("kept").await.map(drop)
 }
 
 async fn change(node: &mut Node, bundle: &Path, version: &str) -> Result<()> {

@@ -8,6 +8,7 @@ use ashlar_api::update::{Outcome, TrialCheck};
 use ashlar_api::vm::VmPhase;
 
 use super::seen::Seen;
+use crate::reconcile::Pass;
 use crate::state::schema::VmRecord;
 use crate::state::{StateError, Store};
 
@@ -55,16 +56,25 @@ pub fn checks(
     ])
 }
 
+/// What the domain could not do in its last pass.
+fn failed(pass: Option<&Pass>) -> Option<String> {
+    let failure = pass?.failures.first()?;
+    Some(format!("a step fails: {failure}"))
+}
+
 fn network(seen: &Seen) -> Option<String> {
     let network = seen.network.borrow();
-    network
-        .addresses
-        .is_empty()
-        .then(|| "it has none".to_owned())
+    if network.addresses.is_empty() {
+        return Some("it has none".to_owned());
+    }
+    failed(network.pass.as_ref())
 }
 
 fn storage(seen: &Seen) -> Option<String> {
     let storage = seen.storage.borrow();
+    if let Some(failed) = failed(storage.pass.as_ref()) {
+        return Some(failed);
+    }
     let bad = storage.pools.values().find(|pool| !pool.condition.ready)?;
     Some(format!(
         "one of the pools is not: {}",
@@ -74,7 +84,9 @@ fn storage(seen: &Seen) -> Option<String> {
 
 fn services(seen: &Seen) -> Option<String> {
     let service = seen.service.borrow();
-    let bad = service.services.iter().find(|service| !service.running)?;
+    let Some(bad) = service.services.iter().find(|service| !service.running) else {
+        return failed(service.pass.as_ref());
+    };
     let message = Some(bad.message.as_str()).filter(|message| !message.is_empty());
     Some(format!(
         "{} does not: {}",
@@ -88,7 +100,10 @@ fn machines(seen: &Seen, vms: &[VmRecord], boot: BootId) -> Option<String> {
     let waits = vms.iter().find(|vm| {
         let status = status.of(vm, boot);
         status.wanted && !matches!(status.phase, VmPhase::Running | VmPhase::Paused)
-    })?;
+    });
+    let Some(waits) = waits else {
+        return failed(status.pass.as_ref());
+    };
     let message = status.of(waits, boot).message;
     let told = Some(message).filter(|message| !message.is_empty());
     Some(format!(
