@@ -1,7 +1,7 @@
 //! The keys that sign releases.
 //!
-//! Two pairs: the first signs, the second lies somewhere safe until the first is lost or stolen, and then signs a release
-//! that brings the next two. The public ones are a part of every image. A folder that has none gets pairs of its own, so
+//! Two pairs: the first signs; the secret half of the second lies somewhere safe until the first is lost or stolen, and then,
+//! alone in the folder, signs a release that brings the next two. The public ones are a part of every image. A folder that has none gets pairs of its own, so
 //! that whoever builds an image can update it; releases for others are signed with the keys of `ASHLAR_KEYS`, which a
 //! builder has to keep: who has them can change every appliance that was built with them.
 
@@ -59,12 +59,17 @@ impl Keys {
             if public.exists() {
                 continue;
             }
+            let secret_file = keys.file(name, "key");
+            ensure!(
+                !secret_file.exists(),
+                "{} is there without its public half; put that back, or remove it",
+                secret_file.display()
+            );
             // An empty password leaves the key as it is; the library's function for that leaves its checksum out.
             let pair = KeyPair::generate_encrypted_keypair(Some(String::new()))
                 .context("cannot make a pair of keys")?;
             let secret = pair.sk.to_box(None).context("cannot write a key")?;
-            write(&keys.file(name, "key"), &secret.to_string(), 0o600)?;
-            // Last: a pair whose public key is there is whole.
+            write(&secret_file, &secret.to_string(), 0o600)?;
             let text = pair.pk.to_box().context("cannot write a key")?;
             write(&public, &text.to_string(), 0o644)?;
         }
@@ -80,9 +85,10 @@ impl Keys {
         PAIRS.map(|name| self.file(name, "pub"))
     }
 
-    /// Signs with the first key, as minisign(1) does.
+    /// Signs as minisign(1) does, with the first of the secret keys that is in the folder.
     pub fn sign(&self, content: &[u8], comment: &str) -> Result<String> {
-        let path = self.file(PAIRS[0], "key");
+        let [first, second] = PAIRS.map(|name| self.file(name, "key"));
+        let path = if first.exists() { first } else { second };
         let text = fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}, which signs releases", path.display()))?;
         let secret = SecretKeyBox::from_string(&text).context("the key can not be read")?;

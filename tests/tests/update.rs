@@ -54,14 +54,15 @@ async fn a_release_stays_when_it_works_and_goes_when_it_does_not() -> Result<()>
         "{reason}"
     );
     everything_is_there(&node).await?;
-    let faults: Page<Fault> = node.api().get("/api/v1/faults").await?;
-    ensure!(
-        faults
+    wait::until("the fault", PATIENCE, || async {
+        let faults: Page<Fault> = node.api().get("/api/v1/faults").await?;
+        let told = faults
             .items
-            .iter()
-            .any(|fault| fault.code == "update-returned"),
-        "{faults:?}"
-    );
+            .into_iter()
+            .find(|fault| fault.code == "update-returned");
+        Ok::<_, anyhow::Error>(told)
+    })
+    .await?;
 
     // Its first program ends at once.
     change(&mut node, &dead, "0.1.3").await?;
@@ -275,8 +276,9 @@ async fn there_is_always_a_system_that_boots() -> Result<()> {
         node.answers()
             .await
             .with_context(|| format!("after pull {round}"))?;
-        let update: Update = node.api().get("/api/v1/update").await?;
-        ensure!(update.problem.is_empty(), "after pull {round}: {update:?}");
+        let update = looked(&node)
+            .await
+            .with_context(|| format!("after pull {round}"))?;
         versions.push(update.version.to_string());
     }
     ensure!(
@@ -299,9 +301,19 @@ async fn there_is_always_a_system_that_boots() -> Result<()> {
     Ok(())
 }
 
+/// Waits until the node knows its releases.
+async fn looked(node: &Node) -> Result<Update> {
+    wait::until("the releases", PATIENCE, || async {
+        let update: Update = node.api().get("/api/v1/update").await?;
+        ensure!(update.problem.is_empty(), "{update:?}");
+        Ok(Some(update))
+    })
+    .await
+}
+
 /// Does the next thing that leads to the new release, wherever the power ended the last.
 async fn go_on(node: &mut Node, bundle: &Path) -> Result<()> {
-    let update: Update = node.api().get("/api/v1/update").await?;
+    let update = looked(node).await?;
     if update.version.to_string() == "0.1.4" {
         return release::ended(node.api()).await.map(drop);
     }

@@ -87,6 +87,14 @@ fn change(attempt: &Attempt) -> String {
     format!("from {} to {}: {how}", attempt.from, attempt.to)
 }
 
+/// The last lines of the kernel, where it crashed.
+fn kernel(attempt: &Attempt) -> String {
+    match &attempt.ended {
+        Some(Ended::Returned { kernel, .. }) => kernel.join("\n"),
+        _ => String::new(),
+    }
+}
+
 fn told(update: &Update) -> String {
     let rows = update.releases.iter().map(|release| {
         let mut marks = Vec::new();
@@ -120,6 +128,7 @@ fn told(update: &Update) -> String {
     text.push_str(&output::details(&[
         ("newest change", attempt.map(change).unwrap_or_default()),
         ("checks", checks.unwrap_or_default()),
+        ("kernel", attempt.map(kernel).unwrap_or_default()),
         ("refused", update.refused.clone()),
         ("problem", update.problem.clone()),
     ]));
@@ -281,6 +290,12 @@ mod tests {
             }),
             problem: String::new(),
         };
-        insta::assert_snapshot!(told(&update));
+        insta::assert_snapshot!(told(&update), @r"
+        VERSION   STANDING   NOW    SIZE     NOTES
+        0.2.0     aside      -      80 MiB   -
+        0.1.0     good       runs   80 MiB   -
+        newest change   from 0.1.0 to 0.2.0: came back: The node has an address. This did not hold: it has none
+        checks          network: failed (it has none)
+        ");
     }
 }

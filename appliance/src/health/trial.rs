@@ -8,9 +8,10 @@ use ashlar_api::update::{Outcome, TrialCheck};
 use ashlar_api::vm::VmPhase;
 
 use super::seen::Seen;
-use crate::reconcile::Pass;
+use crate::reconcile::{Pass, chain};
 use crate::state::schema::VmRecord;
 use crate::state::{StateError, Store};
+use crate::vm;
 
 /// How a check came out: what is missing, none when all is well.
 fn check(name: &str, title: &str, missing: Option<String>) -> TrialCheck {
@@ -54,6 +55,19 @@ pub fn checks(
             machines(seen, &vms, boot),
         ),
     ])
+}
+
+/// Makes a virtual machine on trial. Takes seconds.
+pub async fn probe() -> TrialCheck {
+    let made = vm::probe(&vm::Place::default()).await;
+    let missing = made.err().map(|error| chain(&error));
+    check("probe", "A virtual machine made on trial works.", missing)
+}
+
+/// The same, before it was made.
+pub fn no_probe() -> TrialCheck {
+    let missing = Some("it was not made yet".to_owned());
+    check("probe", "A virtual machine made on trial works.", missing)
 }
 
 /// What the domain could not do in its last pass.

@@ -39,7 +39,11 @@ impl From<UpdateError> for Failure {
             UpdateError::NoSuchRelease(_) => {
                 return Failure::invalid("version", title).remedy(remedy);
             }
-            UpdateError::Busy | UpdateError::OnTrial | UpdateError::Running(_) => Code::WrongState,
+            UpdateError::Busy
+            | UpdateError::OnTrial
+            | UpdateError::Running(_)
+            | UpdateError::Elsewhere(_) => Code::WrongState,
+            UpdateError::Unsound(_) => Code::ChecksumMismatch,
             UpdateError::NoRoom { .. } => Code::NoSpace,
             UpdateError::Source(source) => {
                 return Failure::new(Code::Malformed, title)
@@ -152,12 +156,22 @@ pub async fn apply(
     node::ask(&shared, Request::Status).await?;
     let what = format!("restarts into version {}", wish.version);
     let app = &shared.app;
-    let before = trial::checks(&app.seen, &app.store, app.boot, true)?;
+    // What nobody has looked at yet would not be asked of the other release either.
+    if !app.seen.is_whole() {
+        let failure = Failure::new(Code::Unavailable, "not everything was looked at yet");
+        return Err(failure.remedy("Try again in a moment."));
+    }
+    let mut before = trial::checks(&app.seen, &app.store, app.boot, true)?;
+    before.push(trial::probe().await);
+    let version = wish.version;
     app.updates
-        .apply(wish.version, &caller.name, before)
+        .apply(version.clone(), &caller.name, before)
         .await?;
-    told(&shared, &caller, &what)?;
-    node::ask(&shared, Request::Reboot).await?;
+    if let Err(failure) = node::ask(&shared, Request::Reboot).await {
+        app.updates.cancel(version).await?;
+        return Err(failure);
+    }
+    shared.note(&caller, Kind::Node, app.node, name, &what);
     Ok(HttpResponse::Accepted().json(shared.app.updates.status()))
 }
 

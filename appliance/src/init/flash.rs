@@ -41,6 +41,8 @@ const LEAST_STATE: u64 = GIB;
 const MOST_STATE: u64 = 8 * GIB;
 /// A rest that is smaller is left to the state.
 const LEAST_DATA: u64 = 8 * GIB;
+/// What is emptied at both ends of the data partition: all that signatures are looked for in.
+const EMPTIED: u64 = 2 * MIB;
 /// Bytes for each file that the state partition can hold: it holds few, and large ones.
 const BYTES_PER_FILE: u64 = 64 << 10;
 /// Making a file system of a few gigabytes takes a second; a disk that needs longer is dying.
@@ -184,6 +186,12 @@ fn grow(
             });
         }
     }
+    let state = table.partition_mut(number);
+    let state_end = (state.ending_lba + 1) * block;
+    if state_end - start < LEAST_STATE {
+        let needed = start + LEAST_STATE + 2 * ALIGNMENT;
+        return Err(GptError::TooSmall { size, needed });
+    }
     table.identify(fresh_id);
     Ok(data)
 }
@@ -199,9 +207,9 @@ fn settle(table: &mut Table) -> Result<(), GptError> {
 
 /// What was on the disk before it was flashed is not taken for what is on it now.
 fn empty(disk: &File, data: Extent) -> io::Result<()> {
-    let zeros = vec![0; usize::try_from(MIB).unwrap_or(0)];
+    let zeros = vec![0; usize::try_from(EMPTIED).unwrap_or(0)];
     disk.write_all_at(&zeros, data.start)?;
-    disk.write_all_at(&zeros, data.end.saturating_sub(MIB))
+    disk.write_all_at(&zeros, data.end.saturating_sub(EMPTIED))
 }
 
 fn reread(disk: &File, path: &Path) -> Result<(), FlashError> {
@@ -307,9 +315,14 @@ mod tests {
             grow(&mut table, size, ids()).unwrap();
             assert_eq!(sizes(&table), named(expected), "{size}");
         }
-        let (_, mut table) = flashed(2048 * MIB);
-        let error = grow(&mut table, 2048 * MIB, ids()).unwrap_err();
-        assert!(matches!(error, GptError::TooSmall { needed, .. } if needed == 2051 * MIB));
+        for size in [1042, 1043, 2048] {
+            let (_, mut table) = flashed(size * MIB);
+            let error = grow(&mut table, size * MIB, ids()).unwrap_err();
+            assert!(
+                matches!(error, GptError::TooSmall { needed, .. } if needed == 2051 * MIB),
+                "{error:?}"
+            );
+        }
     }
 
     #[test]
@@ -346,7 +359,6 @@ mod tests {
             if let Some(data) = data {
                 prop_assert!(data.end - data.start >= LEAST_DATA);
             }
-            // The library would not write a table whose partitions lie outside of it.
             table.write(&file).unwrap();
             prop_assert!(table.end_of_partitions() <= size);
         }

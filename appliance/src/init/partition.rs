@@ -76,9 +76,13 @@ impl Candidate {
     }
 }
 
-/// Looks at the disks there are now.
+/// Looks at the disks there are now. A disk that was flashed counts only when the firmware started us from it, or does not
+/// say from which.
 pub fn look(boot_partition: Option<&str>) -> Choice {
-    choose(&candidates(boot_partition))
+    let mut found = candidates(boot_partition);
+    found
+        .retain(|candidate| !candidate.fresh || candidate.on_boot_disk || boot_partition.is_none());
+    choose(&found)
 }
 
 /// The identity of the partition the firmware started us from, when the boot loader says so.

@@ -294,7 +294,7 @@ pub async fn take_down() -> Vec<Error> {
 
 /// The drives that can hold a group of ours: those that the kernel built volumes on. Nothing is read from any.
 fn drives() -> Result<Vec<Drive>, Error> {
-    let blocks = block::list();
+    let mut blocks = block::list();
     let mounted = fs::mounts()?
         .into_iter()
         .map(|mount| mount.device)
@@ -305,6 +305,7 @@ fn drives() -> Result<Vec<Drive>, Error> {
         problem: None,
         mute: false,
     };
+    blocks.extend(drive::data_partitions(&blocks, &system));
     let used = blocks
         .iter()
         .filter(|block| drive::is_drive(block) && !block.holders.is_empty());

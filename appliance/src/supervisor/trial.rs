@@ -29,7 +29,6 @@ use crate::state::Store;
 use crate::sys::init_socket::{self, Request};
 use crate::sys::release;
 use crate::update::Updates;
-use crate::vm;
 
 /// How long everything must hold without a break: what comes and goes does not hold.
 const STEADY: Duration = Duration::from_secs(10);
@@ -37,6 +36,8 @@ const STEADY: Duration = Duration::from_secs(10);
 const PACE: Duration = Duration::from_secs(2);
 /// How long a try to keep a release rests when the system partition can not be written.
 const REST: Duration = Duration::from_secs(10);
+/// How often the system partition is tried again when it can not be read.
+const UNREADABLE: Duration = Duration::from_secs(30);
 /// How long a server of this very process may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -63,18 +64,29 @@ pub struct Trial {
 impl Trial {
     /// Decides about the release that runs, then tells what is wrong with releases as long as this process lives.
     pub async fn run(self) {
-        if let Some(attempt) = self.updates.look().await {
+        // While it is not known which release this is, init is not told that all is decided.
+        let ended = loop {
+            let ended = self.updates.look().await;
+            if self.updates.status().problem.is_empty() {
+                break ended;
+            }
+            tokio::time::sleep(UNREADABLE).await;
+        };
+        if let Some(attempt) = ended {
             self.tell(&attempt);
         }
         let mut status = self.updates.watch();
-        if status.borrow_and_update().on_trial {
-            self.decide().await;
-        } else {
-            ask(Request::Kept).await;
+        let on_trial = status.borrow_and_update().on_trial;
+        match on_trial {
+            // It was good before another one was tried, and it is no attempt of it that is counted.
+            true if self.updates.is_back() => self.keep().await,
+            true => self.decide().await,
+            false => kept().await,
         }
         loop {
             let now = status.borrow_and_update().clone();
-            self.health.report(RETURNED, returned(&now, &self.node));
+            self.health
+                .report("update-returned", returned(&now, &self.node));
             if status.changed().await.is_err() {
                 return;
             }
@@ -101,18 +113,11 @@ impl Trial {
                     checks.push(check("state", "The state can be read.", Err(chain(&error))))
                 }
             }
-            if probe.is_none()
-                && (last || checks.iter().all(|check| check.outcome == Outcome::Passed))
-            {
-                let made = vm::probe(&vm::Place::default()).await;
-                let made = made.map_err(|error| chain(&error));
-                let title = "A virtual machine made on trial works.";
-                probe = Some(check("probe", title, made));
+            let rest_holds = trial::is_passed(&trial::judge(checks.clone(), &before, false));
+            if probe.is_none() && (last || rest_holds) {
+                probe = Some(trial::probe().await);
             }
-            checks.extend(probe.clone().or_else(|| {
-                let title = "A virtual machine made on trial works.";
-                Some(check("probe", title, Err("it was not made yet".to_owned())))
-            }));
+            checks.push(probe.clone().unwrap_or_else(trial::no_probe));
             let judged = trial::judge(checks, &before, last);
             self.updates.tell_checks(judged.clone());
             if trial::is_passed(&judged) {
@@ -141,9 +146,9 @@ impl Trial {
             }
             tokio::time::sleep(REST).await;
         }
-        ask(Request::Kept).await;
+        kept().await;
         let status = self.updates.status();
-        tracing::info!("version {} has passed its checks and stays", status.version);
+        tracing::info!("version {} stays", status.version);
         if let Some(attempt) = status
             .attempt
             .filter(|attempt| attempt.to == status.version)
@@ -198,8 +203,6 @@ impl Trial {
     }
 }
 
-const RETURNED: &str = "update-returned";
-
 /// As long as the release that failed is on the disk.
 fn returned(update: &Update, node: &Subject) -> Option<Fault> {
     let attempt = update.attempt.as_ref()?;
@@ -211,7 +214,7 @@ fn returned(update: &Update, node: &Subject) -> Option<Fault> {
         .iter()
         .any(|release| release.version == attempt.to && release.standing == Standing::Aside);
     is_there.then(|| Fault {
-        code: RETURNED.to_owned(),
+        code: "update-returned".to_owned(),
         severity: Severity::Warning,
         title: format!("The update to version {} did not work", attempt.to),
         detail: format!(
@@ -262,6 +265,15 @@ async fn answers(run: &Path) -> Result<(), String> {
         )),
         Ok(Err(error)) => Err(format!("it can not be reached: {error}")),
         Err(_) => Err(format!("it did not answer within {} s", ANSWER.as_secs())),
+    }
+}
+
+/// Tells init, until it knows: else it would start the machine again.
+async fn kept() {
+    let socket = Path::new(init_socket::SOCKET);
+    while let Err(error) = init_socket::ask(socket, Request::Kept).await {
+        tracing::error!("tell init that the release stays: {}", chain(&error));
+        tokio::time::sleep(REST).await;
     }
 }
 

@@ -110,7 +110,7 @@ impl BundleError {
             BundleError::Truncated | BundleError::Read(_) | BundleError::Damaged => {
                 "Get the bundle again and compare its checksum with the published one.".to_owned()
             }
-            BundleError::NoKeys { .. } => "Install the appliance anew; its state can be kept.".to_owned(),
+            BundleError::NoKeys { .. } => "The image is damaged: start the release before, or flash the disk anew.".to_owned(),
             BundleError::Untrusted => {
                 "Get the bundle from where the appliance came from. Never take one that somebody has changed.".to_owned()
             }
@@ -229,7 +229,11 @@ pub fn read<W: io::Write, E: From<BundleError>>(
     admitted: impl FnOnce(&Manifest) -> Result<W, E>,
 ) -> Result<(Manifest, W), E> {
     let mut archive = tar::Archive::new(bundle);
-    let mut entries = archive.entries().map_err(BundleError::read)?;
+    let mut entries = archive
+        .entries()
+        .map_err(BundleError::read)?
+        // Else it reads extensions by itself, however long these say that they are.
+        .raw(true);
     let mut next = |name: &str| -> Result<_, BundleError> {
         let entry = match entries.next() {
             Some(Ok(entry)) => entry,
@@ -237,14 +241,19 @@ pub fn read<W: io::Write, E: From<BundleError>>(
             Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(BundleError::Truncated);
             }
-            Some(Err(error)) => return Err(BundleError::NotABundle(error.to_string())),
+            // What the library says of it names bytes that nobody can read.
+            Some(Err(_)) => {
+                let what = format!("no archive with `{name}` was found in it");
+                return Err(BundleError::NotABundle(what));
+            }
         };
         let found = entry.path_bytes().into_owned();
         if found != name.as_bytes() || !entry.header().entry_type().is_file() {
             let found = String::from_utf8_lossy(&found);
+            let legible = |letter: &char| letter.is_ascii_graphic() || *letter == ' ';
+            let found: String = found.chars().filter(legible).take(40).collect();
             return Err(BundleError::NotABundle(format!(
-                "it holds `{}` where `{name}` should be",
-                found.chars().take(40).collect::<String>()
+                "it holds `{found}` where `{name}` should be"
             )));
         }
         Ok(entry)

@@ -31,6 +31,12 @@ pub enum UpdateError {
     /// It runs.
     #[error("version {0} runs")]
     Running(Version),
+    /// It does not run from this system partition.
+    #[error("version {0}, which runs, is not on the system partition beside the state")]
+    Elsewhere(Version),
+    /// It is damaged.
+    #[error("version {0} on the disk is damaged")]
+    Unsound(Version),
     /// It is not there.
     #[error("there is no version {0} on the disk")]
     NoSuchRelease(Version),
@@ -66,6 +72,10 @@ impl UpdateError {
             UpdateError::Busy => "Wait for it to end, then try again.",
             UpdateError::OnTrial => "Wait until it has passed its checks, then try again.",
             UpdateError::Running(_) => "Choose another version.",
+            UpdateError::Elsewhere(_) => "Start the node from the disk that holds its state.",
+            UpdateError::Unsound(_) => {
+                "Remove it, receive it again, and look at the health of the system drive."
+            }
             UpdateError::NoSuchRelease(_) => {
                 "Receive it first; the list of releases says which there are."
             }

@@ -1,8 +1,9 @@
 //! The EFI system partition, where releases are files: mounted only while one is looked at or changed.
 //!
 //! Invariant: a release gets a name that the boot loader could start only when it was written whole, brought to the drive,
-//! and read back from it. FAT has no journal: what is changed is one entry of one folder, and it is brought to the drive
-//! before the next is. What stays mounted could be damaged by a crash, so nothing stays mounted.
+//! and read back from it, and it is read once more before it is started. FAT has no journal: what is changed at a time is
+//! one name in one folder, and it is brought to the drive before the next is. What stays mounted could be damaged by a
+//! crash, so nothing stays mounted.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -26,8 +27,9 @@ const LABEL: &str = "ashlar-esp";
 const STATE: &str = "/var/lib/ashlar";
 /// Where the boot loader looks for releases.
 const RELEASES: &str = "EFI/Linux";
-/// What is being received; the boot loader does not look there.
-const DRAFT: &str = "EFI/ashlar-draft";
+/// What is being received; the boot loader does not know this ending. In the same folder, so that it gets its name by a
+/// change of that folder alone.
+const DRAFT: &str = "EFI/Linux/ashlar.part";
 
 /// Why the system partition can not be used.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +136,20 @@ impl Esp {
             self.sync()?;
         }
         Ok(())
+    }
+
+    /// Whether a release is on the drive as it was signed.
+    pub fn is_sound(&self, name: &str, sha256: &str) -> Result<bool, EspError> {
+        let path = self.path(name);
+        let failed = |what| {
+            let path = path.clone();
+            move |source| EspError::File { what, path, source }
+        };
+        let file = File::open(&path).map_err(failed("open"))?;
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
+            .map_err(|errno| failed("forget")(errno.into()))?;
+        let sum = bundle::sum(file).map_err(failed("read"))?;
+        Ok(sum.eq_ignore_ascii_case(sha256))
     }
 
     /// Removes a release.

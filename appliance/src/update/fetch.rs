@@ -16,6 +16,10 @@ use crate::sys::https::{self, AUTHORITIES, starts_at, validator};
 
 /// Attempts in a row that brought nothing.
 const FRUITLESS: u32 = 5;
+/// Attempts at all.
+const ATTEMPTS: u32 = 100;
+/// How long all of it may take.
+const LIMIT: Duration = Duration::from_secs(6 * 3600);
 const FIRST_REST: Duration = Duration::from_secs(1);
 
 impl Updates {
@@ -30,7 +34,9 @@ impl Updates {
         let intake = Intake::open(self, held, from, None)?;
         let updates = self.clone();
         tokio::spawn(async move {
-            match fetched(&client, &wish.url, intake).await {
+            let fetching = tokio::time::timeout(LIMIT, fetched(&client, &wish.url, intake));
+            let slow = || UpdateError::Source(io::ErrorKind::TimedOut.into());
+            match fetching.await.unwrap_or_else(|_| Err(slow())) {
                 Ok(version) => tracing::info!("version {version} was fetched from {}", wish.url),
                 // The thread told why a bundle was refused; why it did not come is told here.
                 Err(error) => updates.0.status.send_modify(|status| {
@@ -52,24 +58,22 @@ enum Ended {
 
 async fn fetched(client: &Client, url: &str, mut intake: Intake) -> Result<Version, UpdateError> {
     let mut same: Option<HeaderValue> = None;
-    let (mut fruitless, mut rest) = (0, FIRST_REST);
+    let (mut attempts, mut fruitless, mut rest) = (0, 0, FIRST_REST);
     loop {
         let before = intake.held();
         let error = match connection(client, url, &mut intake, &mut same).await {
             Ended::Whole | Ended::NotWanted => return intake.end().await,
-            Ended::Hopeless(error) => {
-                let _ = intake.end().await;
-                return Err(error);
-            }
+            // All that was needed may have come.
+            Ended::Hopeless(error) => return intake.end().await.map_err(|_| error),
             Ended::Broken(error) => error,
         };
+        attempts += 1;
         if intake.held() > before {
             (fruitless, rest) = (0, FIRST_REST);
         }
         fruitless += 1;
-        if fruitless >= FRUITLESS {
-            let _ = intake.end().await;
-            return Err(error);
+        if fruitless >= FRUITLESS || attempts >= ATTEMPTS {
+            return intake.end().await.map_err(|_| error);
         }
         tracing::warn!("{url}: {}; trying again", chain(&error));
         tokio::time::sleep(rest).await;

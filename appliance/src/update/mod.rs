@@ -25,8 +25,9 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use ashlar_api::update::{Attempt, Release, Standing, TrialCheck, Update, Version};
+use ashlar_api::update::{Attempt, Release, TrialCheck, Update, Version};
 use ashlar_api::{BootId, Bytes, Timestamp};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
@@ -72,6 +73,8 @@ struct Inner {
     boot: BootId,
     running: Version,
     status: watch::Sender<Update>,
+    /// There was a first look.
+    looked: AtomicBool,
     /// Held while something is received or changed.
     changing: Arc<Mutex<()>>,
 }
@@ -93,7 +96,7 @@ impl Updates {
             receiving: None,
             refused: String::new(),
             attempt: None,
-            problem: String::new(),
+            problem: "the releases were not looked at yet".to_owned(),
         };
         Updates(Arc::new(Inner {
             notebook: Notebook::of(&place.state),
@@ -101,6 +104,7 @@ impl Updates {
             boot,
             running,
             status: watch::Sender::new(status),
+            looked: AtomicBool::new(false),
             changing: Arc::default(),
         }))
     }
@@ -123,6 +127,7 @@ impl Updates {
             let _held = held;
             inner.forget_draft();
             inner.look();
+            inner.looked.store(true, Ordering::Release);
             inner.conclude()
         });
         looking
@@ -144,6 +149,19 @@ impl Updates {
         let record = self.0.notebook.attempt();
         let record = record.filter(|record| record.attempt.to == self.0.running);
         record.map(|record| record.before).unwrap_or_default()
+    }
+
+    /// Takes back what [`Updates::apply`] has done, because the machine does not restart.
+    pub async fn cancel(&self, version: Version) -> Result<(), UpdateError> {
+        self.change(move |inner| inner.cancel(&version)).await
+    }
+
+    /// Whether the release that runs is back after another one has failed: it was good, and is not tried again.
+    pub fn is_back(&self) -> bool {
+        let record = self.0.notebook.attempt();
+        record.is_some_and(|record| {
+            record.attempt.from == self.0.running && record.attempt.ended.is_some()
+        })
     }
 
     /// Has the boot loader try a release at the next start; `before` is what the checks say now. The caller then restarts
@@ -205,7 +223,11 @@ impl Updates {
         changing.await.unwrap_or_else(|_| Err(UpdateError::Broken))
     }
 
+    /// Nothing is changed before it is known what there is.
     fn hold(&self) -> Result<OwnedMutexGuard<()>, UpdateError> {
+        if !self.0.looked.load(Ordering::Acquire) {
+            return Err(UpdateError::Busy);
+        }
         let held = self.0.changing.clone().try_lock_owned();
         held.map_err(|_| UpdateError::Busy)
     }
@@ -235,15 +257,16 @@ impl Inner {
                     .iter()
                     .map(|slot| self.release(slot, next.as_ref()))
                     .collect();
-                status.on_trial = self
-                    .own(&slots)
-                    .is_some_and(|slot| slot.standing() != Standing::Good);
+                status.on_trial = self.own(&slots).is_some_and(Slot::is_tried);
                 status.free = free;
                 status.problem = String::new();
             }
             Err(error) => {
-                tracing::error!("look at the releases: {}", chain(&error));
-                status.problem = chain(&error);
+                let problem = chain(&error);
+                if status.problem != problem {
+                    tracing::error!("look at the releases: {problem}");
+                }
+                status.problem = problem;
             }
         });
     }
@@ -269,6 +292,9 @@ impl Inner {
     /// Whether the newest attempt has ended with this start, and how.
     fn conclude(&self) -> Option<Attempt> {
         let mut record = self.notebook.attempt()?;
+        if !self.status.borrow().problem.is_empty() {
+            return None;
+        }
         let on_trial = self.status.borrow().on_trial;
         let then = record.attempt.at;
         let ended = record::ended(
@@ -314,8 +340,16 @@ impl Inner {
         if self.status.borrow().on_trial {
             return Err(UpdateError::OnTrial);
         }
-        if !slots.iter().any(|slot| slot.version == *version) {
-            return Err(UpdateError::NoSuchRelease(version.clone()));
+        if self.own(&slots).is_none() {
+            return Err(UpdateError::Elsewhere(self.running.clone()));
+        }
+        let chosen = slots.iter().find(|slot| slot.version == *version);
+        let chosen = chosen.ok_or_else(|| UpdateError::NoSuchRelease(version.clone()))?;
+        // The drive had time to forget. Of a release that was flashed no sum is known; the firmware looks at its own.
+        if let Some(manifest) = self.notebook.manifest(version)
+            && !esp.is_sound(&chosen.name(), &manifest.sha256)?
+        {
+            return Err(UpdateError::Unsound(version.clone()));
         }
         let record = Record {
             boot: self.boot,
@@ -336,6 +370,14 @@ impl Inner {
             return Err(error.into());
         }
         self.show(record.attempt);
+        Ok(())
+    }
+
+    fn cancel(&self, version: &Version) -> Result<(), UpdateError> {
+        let esp = self.esp()?;
+        esp.rename(&slot::unchoose(&esp.slots()?, &self.running, version))?;
+        self.notebook.forget().map_err(UpdateError::Note)?;
+        self.status.send_modify(|status| status.attempt = None);
         Ok(())
     }
 

@@ -201,6 +201,7 @@ impl Inner {
                     receiving.version = Some(manifest.version.clone());
                 }
             });
+            esp.forget_draft()?;
             let free = esp.free()?;
             let others: Vec<Slot> = slots.clone();
             let gone = slot::make_room(&others, &self.running, free, manifest.size);
@@ -224,7 +225,10 @@ impl Inner {
             size: manifest.size,
         };
         // An earlier one of this version, which was put aside, goes only now.
-        esp.settle(draft, &manifest.sha256, &slot)?;
+        if let Err(error) = esp.settle(draft, &manifest.sha256, &slot) {
+            esp.forget_draft()?;
+            return Err(error.into());
+        }
         for old in esp.slots()? {
             if old.version == slot.version && old.mark != Mark::Ready {
                 esp.remove(&old.name())?;

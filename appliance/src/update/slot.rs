@@ -130,6 +130,11 @@ impl Slot {
         }
     }
 
+    /// Whether it is on trial while it runs. One that was put aside and not started since waits for another to be tried.
+    pub fn is_tried(&self) -> bool {
+        matches!(self.mark, Mark::Counted(tries) if tries.left > 0 || tries.done > 0)
+    }
+
     /// Attempts that were made to start it.
     fn done(&self) -> u32 {
         match self.mark {
@@ -187,6 +192,16 @@ pub fn choose(slots: &[Slot], running: &Version, chosen: &Version) -> Vec<Rename
         .filter_map(|slot| slot.renamed(Mark::Hidden))
         .chain(chosen_slot.filter_map(|slot| slot.renamed(trial)))
         .chain(running_slot.filter_map(|slot| slot.renamed(last)))
+        .collect()
+}
+
+/// What is to be renamed when the machine does not restart into the chosen one after all.
+pub fn unchoose(slots: &[Slot], running: &Version, chosen: &Version) -> Vec<Rename> {
+    let running = slots.iter().filter(|slot| slot.version == *running);
+    let chosen = slots.iter().filter(|slot| slot.version == *chosen);
+    running
+        .filter_map(|slot| slot.renamed(Mark::Good))
+        .chain(chosen.filter_map(|slot| slot.renamed(Mark::Ready)))
         .collect()
 }
 
@@ -272,7 +287,7 @@ mod tests {
             "ashlar-0.1.0.efi",
             "ashlar-0.1.0+3.efi",
             "ashlar-0.1.0+2-1.efi",
-            "ashlar-1.0.0-beta.1+0-3.efi",
+            "ashlar-1.0.0+0-3.efi",
             "ashlar-0.2.0.ready",
             "ashlar-0.2.0.aside",
         ] {
@@ -284,6 +299,7 @@ mod tests {
             "ashlar-1.efi",
             "ashlar-0.1.0+x.efi",
             "ashlar-.efi",
+            "ashlar-1.0.0-beta.1.efi",
         ] {
             assert_eq!(Slot::parse(name, Bytes(1)), None, "{name}");
         }

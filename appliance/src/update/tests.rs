@@ -85,7 +85,7 @@ impl Bench {
             .collect();
         names.sort();
         assert!(
-            !self.path("esp/EFI/ashlar-draft").exists(),
+            !self.path("esp/EFI/Linux/ashlar.part").exists(),
             "a draft was left behind"
         );
         names
@@ -139,6 +139,17 @@ async fn send(updates: &Updates, bundle: &[u8], wish: Wish) -> Result<Version, U
     updates
         .receive(wish, Some(bundle.len() as u64), stream::iter(pieces))
         .await
+}
+
+/// An archive that begins with an extension which claims to be a name of 1 TiB.
+fn endless_name() -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(1 << 40);
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.resize(1 << 20, b'x');
+    bytes
 }
 
 fn release() -> Vec<u8> {
@@ -248,6 +259,75 @@ async fn a_release_that_fails_goes_and_says_why() {
     );
     node.remove(version("0.3.0")).await.unwrap();
     assert_eq!(bench.names(), ["ashlar-0.1.0.aside", "ashlar-0.2.0.efi"]);
+}
+
+#[tokio::test]
+async fn a_change_that_does_not_take_place_leaves_no_trace() {
+    let bench = Bench::new();
+    let node = bench.node("0.2.0", 1).await;
+    let bundle = bench.signed(&manifest("0.3.0", &release()), &release());
+    send(&node, &bundle, wish()).await.unwrap();
+    node.apply(version("0.3.0"), "admin", Vec::new())
+        .await
+        .unwrap();
+    node.cancel(version("0.3.0")).await.unwrap();
+    let names = bench.names();
+    assert!(names.contains(&"ashlar-0.2.0.efi".to_owned()), "{names:?}");
+    assert!(
+        names.contains(&"ashlar-0.3.0.ready".to_owned()),
+        "{names:?}"
+    );
+    assert_eq!(node.status().attempt, None);
+    // One step back, which did not take place either: what runs was never on trial.
+    node.apply(version("0.1.0"), "admin", Vec::new())
+        .await
+        .unwrap();
+    node.look().await;
+    assert!(!node.status().on_trial);
+    node.cancel(version("0.1.0")).await.unwrap();
+    assert!(bench.names().contains(&"ashlar-0.2.0.efi".to_owned()));
+}
+
+#[tokio::test]
+async fn what_the_drive_forgot_is_not_started() {
+    let bench = Bench::new();
+    let node = bench.node("0.2.0", 1).await;
+    let bundle = bench.signed(&manifest("0.3.0", &release()), &release());
+    send(&node, &bundle, wish()).await.unwrap();
+    let file = bench.path("esp/EFI/Linux/ashlar-0.3.0.ready");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let error = node
+        .apply(version("0.3.0"), "admin", Vec::new())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, UpdateError::Unsound(_)), "{error:?}");
+    assert!(!node.status().releases[0].next);
+}
+
+#[tokio::test]
+async fn a_release_that_is_back_is_known_to_be() {
+    let bench = Bench::new();
+    let node = bench.node("0.2.0", 1).await;
+    node.apply(version("0.1.0"), "admin", Vec::new())
+        .await
+        .unwrap();
+    let linux = bench.path("esp/EFI/Linux");
+    std::fs::rename(
+        linux.join("ashlar-0.1.0+3.efi"),
+        linux.join("ashlar-0.1.0+0-3.efi"),
+    )
+    .unwrap();
+    std::fs::rename(
+        linux.join("ashlar-0.2.0+0.efi"),
+        linux.join("ashlar-0.2.0+0-1.efi"),
+    )
+    .unwrap();
+    let node = bench.node("0.2.0", 2).await;
+    assert!(node.status().on_trial && node.is_back());
+    node.keep().await.unwrap();
+    assert!(bench.names().contains(&"ashlar-0.2.0.efi".to_owned()));
 }
 
 #[tokio::test]

@@ -161,7 +161,8 @@ fn pill(release: &Release) -> (Tone, &'static str) {
         (true, _) => (Tone::Info, "On trial"),
         (false, Standing::Ready) => (Tone::Info, "Ready"),
         (false, Standing::Good) => (Tone::Off, "Kept to go back to"),
-        (false, Standing::Trial) => (Tone::Info, "Starts next"),
+        (false, Standing::Trial) if release.next => (Tone::Info, "Starts next"),
+        (false, Standing::Trial) => (Tone::Off, "Not kept yet"),
         (false, Standing::Aside) => (Tone::Off, "Put aside"),
     }
 }
@@ -252,7 +253,7 @@ fn Releases(update: Update, may: Memo<bool>) -> impl IntoView {
                 <td class="fill dim opt2">{release.notes.lines().next().unwrap_or_default().to_owned()}</td>
                 <td class="num">
                     <Show when=move || may.get() && acts>
-                        <div class="actions">
+                        <div class="actions end">
                             <Button
                                 label=label
                                 small=true
