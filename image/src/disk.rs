@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -33,6 +34,9 @@ const ESP_TYPE: [u8; 16] = [
 const DATA_TYPE: [u8; 16] = [
     0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
 ];
+
+/// Where the size of the one partition of the protective MBR is written.
+const PROTECTED_SIZE: u64 = 446 + 12;
 
 const LOADER: &str = "timeout 0\nconsole-mode keep\neditor no\n";
 
@@ -119,6 +123,9 @@ fn partition(file: &mut File, identity: Identity) -> Result<[Extent; 2]> {
     }
     table.write_into(file)?;
     GPT::write_protective_mbr_into(file, SECTOR)?;
+    // The disk it is flashed on is larger, and it is not known by how much (UEFI specification 2.10, 5.2.3).
+    file.write_all_at(&[0xff; 4], PROTECTED_SIZE)
+        .context("cannot write the protective MBR")?;
     Ok(extents)
 }
 

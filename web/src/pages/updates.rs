@@ -120,9 +120,11 @@ fn Told(update: Update, may: Memo<bool>) -> impl IntoView {
             })}
         {(!update.refused.is_empty())
             .then(|| view! { <Notice tone=Tone::Bad title="The last bundle was not taken" text=format::capital(&update.refused) /> })}
-        {update.receiving.clone().map(|receiving| view! { <Coming receiving /> })}
-        <Releases update=update.clone() may />
-        {attempt.map(|attempt| view! { <Change attempt /> })}
+        <div class="stack">
+            {update.receiving.clone().map(|receiving| view! { <Coming receiving /> })}
+            <Releases update=update.clone() may />
+            {attempt.map(|attempt| view! { <Change attempt /> })}
+        </div>
     }
 }
 
