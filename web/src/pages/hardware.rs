@@ -5,9 +5,10 @@
 use ashlar_api::endpoint;
 use ashlar_api::error::Code;
 use ashlar_api::event::Severity;
-use ashlar_api::hardware::{Check, KnownModel, Machine, Module, Report};
+use ashlar_api::hardware::{Check, KnownModel, Machine, Module, OverrideRequest, Report};
 use ashlar_api::user::Role;
 use leptos::prelude::*;
+use serde::Serialize;
 
 use crate::client;
 use crate::components::notice::sentence;
@@ -38,9 +39,9 @@ impl Acts {
     }
 
     // Every act answers with the report as it is then.
-    fn run(self, path: &str, done: impl FnOnce(&Report) + 'static) {
+    fn run(self, path: &str, body: impl Serialize + 'static, done: impl FnOnce(&Report) + 'static) {
         let path = format!("{}/{path}", endpoint::HARDWARE);
-        let request = async move { client::post::<_, Report>(&path, &()).await };
+        let request = async move { client::post::<_, Report>(&path, &body).await };
         self.work.run(request, move |report| {
             done(&report);
             self.live.hardware.set(Some(Ok(report)));
@@ -67,7 +68,9 @@ pub fn Hardware() -> impl IntoView {
     });
     let may_check = Memo::new(|_| Sessions::get().may(Role::Operator));
     let check_now = move |()| {
-        acts.run("check", move |report| toasts.done(report.summary.clone()));
+        acts.run("check", (), move |report| {
+            toasts.done(report.summary.clone())
+        });
     };
     view! {
         <Head title="Hardware" lead>
@@ -231,8 +234,8 @@ fn Row(check: Check, acts: Acts, may: bool) -> impl IntoView {
         let (id, title) = (check.id.clone(), check.title.clone());
         let go = move |()| {
             let title = title.clone();
-            acts.run(&format!("{id}/withdraw"), move |_| {
-                toasts.done(format!("{title} is told again"));
+            acts.run(&format!("{id}/withdraw"), (), move |_| {
+                toasts.done(format!("The warning about {title} is shown again"));
             });
         };
         view! { <Button label="Tell it again" small=true busy=acts.work.busy() on_press=go /> }
@@ -265,9 +268,12 @@ fn OverrideDialog(acts: Acts) -> impl IntoView {
         let Some(check) = acts.chosen.get_untracked() else {
             return;
         };
-        acts.run(&format!("{}/override", check.id), move |_| {
+        let seen = OverrideRequest {
+            identity: check.identity.clone(),
+        };
+        acts.run(&format!("{}/override", check.id), seen, move |_| {
             acts.asking.set(false);
-            toasts.done(format!("{} is told no more", check.title));
+            toasts.done(format!("The warning about {} is hidden", check.title));
         });
     };
     view! {
@@ -305,7 +311,7 @@ fn TheMachine(machine: Machine) -> impl IntoView {
     let kind = if machine.is_virtual {
         "a virtual machine"
     } else {
-        "a machine of its own"
+        "a physical machine"
     };
     let processors = format!(
         "{} logical, {}",
