@@ -287,7 +287,7 @@ mod tests {
           → If a drive fails, what is on its node is lost. Keep backups elsewhere, or choose a mirror.
 
         Note: Memory and processors were not given.
-          → They limit nothing here; in a node they do.
+          → So they are not counted; on a node they limit how many machines run.
         ");
     }
 }
