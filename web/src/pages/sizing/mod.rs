@@ -8,7 +8,7 @@ use ashlar_api::sizing::{Resiliency, Sizing, SizingSpec, size};
 use leptos::prelude::*;
 
 use crate::address;
-use crate::components::{Button, Form, Icon, Segments, SelectField, TextField};
+use crate::components::{Button, Form, Icon, Segments, SelectField, TextField, Toasts};
 use crate::format::{self, capital};
 use crate::live::Live;
 use crate::shell::Head;
@@ -92,15 +92,17 @@ pub fn SizingPage() -> impl IntoView {
 #[component]
 fn Nodes(draft: Draft) -> impl IntoView {
     let live = Live::get();
+    let toasts = Toasts::get();
     let take = move |()| {
         if let Some(node) = live.nodes.all_untracked().into_iter().next() {
             let (memory, threads) = (node.status.memory, node.status.cpus);
-            draft.take(
+            let taken = draft.take(
                 live.nodes.count(),
                 memory,
                 threads,
                 &live.drives.all_untracked(),
             );
+            toasts.done(taken);
         }
     };
     let known = Memo::new(move |_| live.nodes.count() > 0 && live.drives.here());
