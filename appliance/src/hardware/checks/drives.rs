@@ -31,7 +31,8 @@ fn can_hold(drive: &Drive) -> bool {
 /// Drives that the system can be installed on, whatever lies on them now.
 fn targets(seen: &Observed) -> impl Iterator<Item = &Drive> {
     let drives = seen.drives.iter().filter(|drive| can_hold(drive));
-    drives.filter(|drive| !drive.rest && !(drive.system && is_loose(drive)))
+    let is_medium = |drive: &Drive| drive.system && is_loose(drive);
+    drives.filter(move |drive| !(drive.rest || is_medium(drive)))
 }
 
 /// Drives that machines can lie on.
