@@ -174,7 +174,7 @@ async fn in_the_console(node: &Node) -> Result<()> {
     browser.sees("Standard PC (Q35").await?;
     browser.sees("Overridden by").await?;
     browser.picture("page").await?;
-    browser.click("Tell it again").await?;
+    browser.click("Show again: TPM 2.0").await?;
     browser
         .sees("The warning about TPM 2.0 is shown again")
         .await?;
