@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use ashlar_api::Page;
 use ashlar_api::event::{Event, Severity};
 use ashlar_api::fault::Fault;
-use ashlar_api::hardware::{Check, Outcome, Report};
+use ashlar_api::hardware::{Check, Outcome, OverrideRequest, Report};
 use ashlar_api::node::Node as NodeObject;
 use ashlar_image::qemu::RunOptions;
 use ashlar_tests::api::{Api, PASSWORD, USER};
@@ -92,7 +92,11 @@ async fn on_demand(api: &Api) -> Result<()> {
 
 async fn overridden(api: &Api) -> Result<()> {
     let open: Report = api.get(HARDWARE).await?;
-    let report: Report = api.post(&format!("{HARDWARE}/tpm/override"), &()).await?;
+    let seen = OverrideRequest {
+        identity: of(&open, "tpm")?.identity.clone(),
+    };
+    let path = format!("{HARDWARE}/tpm/override");
+    let report: Report = api.post(&path, &seen).await?;
     ensure!(
         report.count(Severity::Warning) + 1 == open.count(Severity::Warning),
         "{}",
@@ -111,7 +115,7 @@ async fn overridden(api: &Api) -> Result<()> {
         ("nonsense", StatusCode::NOT_FOUND),
     ] {
         let path = format!("{HARDWARE}/{id}/override");
-        let answer = api.request(Method::POST, &path, None::<&()>).await?;
+        let answer = api.request(Method::POST, &path, Some(&seen)).await?;
         ensure!(answer.status == status, "{id}: {}", answer.status);
         let problem = answer.problem()?;
         ensure!(!problem.remedy.is_empty(), "{problem:?}");
@@ -170,8 +174,10 @@ async fn in_the_console(node: &Node) -> Result<()> {
     browser.sees("Standard PC (Q35").await?;
     browser.sees("Overridden by").await?;
     browser.picture("page").await?;
-    browser.click("Tell it again").await?;
-    browser.sees("TPM 2.0 is told again").await?;
+    browser.click("Show again: TPM 2.0").await?;
+    browser
+        .sees("The warning about TPM 2.0 is shown again")
+        .await?;
     browser.click("Check now").await?;
     let override_tpm =
         "//*[contains(@class, 'notice')][.//b[normalize-space(.)='TPM 2.0']]//button";
@@ -186,7 +192,7 @@ async fn in_the_console(node: &Node) -> Result<()> {
             "//dialog//button[@type='submit']",
         )
         .await?;
-    browser.sees("TPM 2.0 is told no more").await?;
+    browser.sees("The warning about TPM 2.0 is hidden").await?;
     browser.picture("overridden").await?;
     let errors = browser.script_errors().await?;
     ensure!(errors.is_empty(), "the console threw: {errors:?}");

@@ -215,12 +215,15 @@ impl Live {
         spawn_local(async move {
             let answer = client::get::<Report>(endpoint::HARDWARE).await;
             // The shell may be gone when the answer comes.
-            let _ = self.hardware.try_update(|kept| match answer {
-                Ok(report) => *kept = Some(Ok(report)),
-                Err(failure) if !matches!(kept, Some(Ok(_))) => {
-                    *kept = Some(Err(failure.problem()));
-                }
-                Err(_) => {}
+            let _ = self.hardware.try_maybe_update(|kept| {
+                let newer = match answer {
+                    Ok(report) => Some(Ok(report)),
+                    Err(_) if matches!(kept, Some(Ok(_))) => return (false, ()),
+                    Err(failure) => Some(Err(failure.problem())),
+                };
+                let differs = *kept != newer;
+                *kept = newer;
+                (differs, ())
             });
         });
     }

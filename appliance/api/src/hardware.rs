@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Severity;
-use crate::{Bytes, Timestamp};
+use crate::{Bytes, Timestamp, validate};
 
 /// What part of the machine a check is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,9 +44,9 @@ pub enum Outcome {
     Unknown,
 }
 
-/// That somebody knows of a warning and does not want to be told again.
+/// That somebody knows of a warning and does not want to be told again. It is kept on the node, also for versions that
+/// know more or less of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Override {
     /// Who.
@@ -54,8 +54,39 @@ pub struct Override {
     /// Since when.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
-    /// What the check was about then. About something else, it is told anew.
+    /// What the check was about then, as it was called.
     pub target: String,
+    /// What that is known by. About something else, it is told anew.
+    #[serde(default)]
+    pub identity: String,
+}
+
+impl Override {
+    /// It was said of what this check found.
+    pub fn holds_for(&self, check: &Check) -> bool {
+        check.outcome == Outcome::Failed
+            && check.severity == Severity::Warning
+            && check.identity == self.identity
+    }
+}
+
+/// What whoever overrides a check has seen of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OverrideRequest {
+    /// What it is about, as the report says. When it is about something else by now, nothing is overridden.
+    pub identity: String,
+}
+
+impl validate::Check for OverrideRequest {
+    fn check_into(&self, f: &mut validate::Findings) {
+        f.require(
+            !self.identity.is_empty(),
+            "identity",
+            "what the report says of the check",
+        );
+    }
 }
 
 /// One check, and what was found.
@@ -74,6 +105,9 @@ pub struct Check {
     pub outcome: Outcome,
     /// What it is about, such as `sda`.
     pub target: String,
+    /// What that is known by, such as a drive's serial number: it stays when the kernel calls it otherwise.
+    #[serde(default)]
+    pub identity: String,
     /// What was found, in sentences.
     pub finding: String,
     /// What to do; never empty when the check failed.
@@ -324,6 +358,7 @@ mod tests {
             severity,
             outcome,
             target: "memory".to_owned(),
+            identity: "memory".to_owned(),
             finding: "Found.".to_owned(),
             remedy: "Do.".to_owned(),
             since: Timestamp::UNIX_EPOCH,
@@ -365,6 +400,7 @@ mod tests {
                 by: "ann".to_owned(),
                 at: Timestamp::UNIX_EPOCH,
                 target: check.target.clone(),
+                identity: check.identity.clone(),
             });
         }
         told.conclude();

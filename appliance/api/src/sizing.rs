@@ -62,7 +62,8 @@ pub struct SizingSpec {
     #[serde(default = "usual_mirror_share")]
     #[cfg_attr(feature = "openapi", schema(default = 20, minimum = 0, maximum = 50))]
     pub mirror_share: u8,
-    /// How many drives, of all nodes together, are kept free for repair; one a node and four at most, when absent.
+    /// How many drives, of all nodes together, are kept free for repair; one a node when absent, and four at most where
+    /// data is kept on more nodes than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 1024))]
     pub reserve_drives: Option<u16>,
@@ -418,9 +419,9 @@ fn bytes(amount: u128) -> Bytes {
 fn rooms(plan: &SizingSpec) -> Vec<u128> {
     let nodes = plan.nodes.max(1);
     let (each, more) = (plan.reserve_drives() / nodes, plan.reserve_drives() % nodes);
-    let within = plan.resiliency().within(plan);
     let room = |reserve: u16| {
         let drives = plan.drives_per_node.saturating_sub(reserve);
+        let within = plan.resiliency().within(plan, drives);
         within.of(u128::from(drives) * u128::from(plan.drive_size.0))
     };
     (0..nodes)

@@ -3,10 +3,12 @@
 //!
 //! `check --local` looks at the machine that it runs on, by itself: no appliance,
 //! no supervisor and no network has to be there. So a machine can be checked
-//! before anything is installed on it.
+//! before anything is installed on it: on any Linux but that of an appliance it
+//! is looked at as one to install on, and what it has drivers for is what that
+//! Linux has drivers for.
 
 use ashlar_api::endpoint;
-use ashlar_api::hardware::{Check, Outcome, Report};
+use ashlar_api::hardware::{Check, Outcome, OverrideRequest, Report};
 use clap::{Args, Subcommand};
 use reqwest::Method;
 
@@ -15,6 +17,7 @@ use super::error::{Error, Result};
 use super::noun::Cx;
 use super::output::{self, Format, Look, word};
 use crate::hardware::{self, Purpose};
+use crate::sys::release;
 
 /// What can be done with the hardware.
 #[derive(Subcommand, Debug)]
@@ -82,6 +85,7 @@ fn details(check: &Check, look: &Look) -> Vec<(&'static str, String)> {
         ("result", result(check)),
         ("severity", word(&check.severity)),
         ("about", check.target.clone()),
+        ("known by", check.identity.clone()),
         ("finding", check.finding.clone()),
         ("remedy", check.remedy.clone()),
         ("since", look.time(check.since)),
@@ -209,14 +213,25 @@ fn verdict(report: &Report) -> Result {
     ))
 }
 
-/// Checks this machine.
+/// Checks this machine: as a node where it is one, else as one to install on.
 pub fn check_local(look: &Look) -> Result {
-    let report = hardware::report(Purpose::Node);
+    let purpose = match release::is_appliance() {
+        true => Purpose::Node,
+        false => Purpose::Install,
+    };
+    let report = hardware::report(purpose);
     let json =
         serde_json::to_vec(&report).map_err(|error| Error::Prepare("write JSON", error.into()))?;
     tell(look, &json, &report)?;
+    if purpose == Purpose::Install && look.format == Format::Table {
+        output::print(FOREIGN)?;
+    }
     verdict(&report)
 }
+
+/// What is to be known of a check on another system.
+const FOREIGN: &str = "Checked as a machine to install on, with the drivers of the system that runs now: the appliance may \
+                       have others.\n";
 
 async fn act(cx: &Cx, path: &str) -> Result<Answer> {
     let path = at(endpoint::HARDWARE, path);
@@ -224,9 +239,24 @@ async fn act(cx: &Cx, path: &str) -> Result<Answer> {
     cx.client.send(request).await
 }
 
-async fn decide(cx: &Cx, check: &str, verb: &str) -> Result {
-    let path = format!("{}/{verb}", plain(check)?);
-    let answer = act(cx, &path).await?;
+/// Overrides what the check says now: when that changes meanwhile, it is refused.
+async fn override_check(cx: &Cx, check: &str) -> Result {
+    let path = at(endpoint::HARDWARE, &format!("{}/override", plain(check)?));
+    let report: Report = cx.client.get(endpoint::HARDWARE).await?.read()?;
+    let found = report.check(check).ok_or_else(|| missing(check))?;
+    let seen = OverrideRequest {
+        identity: found.identity.clone(),
+    };
+    let answer = cx.client.post(&path, &seen).await?;
+    told(cx, &answer, check)
+}
+
+async fn withdraw(cx: &Cx, check: &str) -> Result {
+    let path = format!("{}/withdraw", plain(check)?);
+    told(cx, &act(cx, &path).await?, check)
+}
+
+fn told(cx: &Cx, answer: &Answer, check: &str) -> Result {
     if cx.look.format == Format::Json {
         return output::json(&answer.body);
     }
@@ -293,8 +323,8 @@ impl HardwareCommand {
                 tell(&cx.look, &answer.body, &report)?;
                 verdict(&report)
             }
-            HardwareCommand::Override { check } => decide(cx, &check, "override").await,
-            HardwareCommand::Withdraw { check } => decide(cx, &check, "withdraw").await,
+            HardwareCommand::Override { check } => override_check(cx, &check).await,
+            HardwareCommand::Withdraw { check } => withdraw(cx, &check).await,
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct SizingArgs {
     /// With nested-parity: percent of the data that are mirrored
     #[arg(long, value_name = "PERCENT", default_value_t = 20)]
     mirror_share: u8,
-    /// Drives of all nodes together that are kept free for repair [default: one a node, four at most]
+    /// Drives of all nodes together that are kept free for repair [default: one a node, four at most where data is on several nodes]
     #[arg(long, value_name = "DRIVES")]
     reserve: Option<u16>,
     /// Memory of each node, such as 256G
@@ -287,7 +287,7 @@ mod tests {
           → If a drive fails, what is on its node is lost. Keep backups elsewhere, or choose a mirror.
 
         Note: Memory and processors were not given.
-          → They limit nothing here; in a node they do.
+          → So they are not counted; on a node they limit how many machines run.
         ");
     }
 }

@@ -7,12 +7,16 @@
 //! ```
 //!
 //! Two files, because they are worth unlike things: a report is made again in
-//! milliseconds, an override is somebody's decision. One that can not be read
-//! counts as none: a report is made anew, and a warning is told once more.
+//! milliseconds, an override is somebody's decision. So a report that can not be
+//! read counts as none, while overrides are read one by one, what a newer version
+//! added to them is passed over, and a file that is none is set aside. What could
+//! not be read is told once more.
 //!
 //! An override ends by itself when the check passes, or fails about something
-//! else: whoever accepts that the system lies on `sda`, a stick, has said nothing
-//! of `sdb`. So a file never hides what nobody has seen.
+//! else: whoever accepts that the system lies on a stick has said nothing of
+//! another one, and what the kernel calls either does not matter. Only a look of
+//! this process ends one: a report of before the start may be that of an older
+//! version, or of drivers that were not there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,8 +25,9 @@ use ashlar_api::event::Severity;
 use ashlar_api::hardware::{Check, Outcome, Override, Report};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::faults::lower;
+use super::checks::rule;
 use crate::reconcile::chain;
 use crate::sys::fs::{self, FsError};
 
@@ -47,12 +52,29 @@ impl Files {
 
     /// The newest report, when there is one that can be read.
     pub fn report(&self) -> Option<Report> {
-        read(&self.report)
+        read(&self.report).unwrap_or_default()
     }
 
-    /// What was overridden.
+    /// What was overridden. A file that holds something else is set aside.
     pub fn overrides(&self) -> Overrides {
-        read(&self.overrides).unwrap_or_default()
+        let entries: BTreeMap<String, Value> = match read(&self.overrides) {
+            Ok(entries) => entries.unwrap_or_default(),
+            Err(Unreadable) => {
+                let aside = self.overrides.with_extension("json.unreadable");
+                if let Err(error) = std::fs::rename(&self.overrides, &aside) {
+                    tracing::warn!("set {} aside: {error}", self.overrides.display());
+                }
+                BTreeMap::new()
+            }
+        };
+        let read = entries.into_iter().filter_map(|(id, entry)| {
+            let said = serde_json::from_value(entry).inspect_err(|error| {
+                let path = self.overrides.display();
+                tracing::warn!("understand `{id}` in {path}: {}", chain(error));
+            });
+            Some((id, said.ok()?))
+        });
+        read.collect()
     }
 
     /// Keeps a report.
@@ -66,18 +88,23 @@ impl Files {
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+/// A file holds something else than what belongs there; that was told.
+struct Unreadable;
+
+/// What a file holds; nothing when there is none, or the drive does not give it.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Unreadable> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             tracing::warn!("read {}: {error}", path.display());
-            return None;
+            return Ok(None);
         }
     };
-    serde_json::from_slice(&bytes)
-        .inspect_err(|error| tracing::warn!("understand {}: {}", path.display(), chain(error)))
-        .ok()
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+        tracing::warn!("understand {}: {}", path.display(), chain(&error));
+        Unreadable
+    })
 }
 
 fn write(path: &Path, value: &impl Serialize) -> Result<(), FsError> {
@@ -100,59 +127,71 @@ pub fn carry(before: Option<&Report>, now: &mut Report) {
 
 /// It ends as it did, about the same thing, and matters as much.
 fn same(before: &Check, now: &Check) -> bool {
-    (before.outcome, before.severity, &before.target) == (now.outcome, now.severity, &now.target)
+    (before.outcome, before.severity, &before.identity)
+        == (now.outcome, now.severity, &now.identity)
 }
 
-/// Puts what was overridden into a report, and ends what is over. True when something ended.
+/// Puts what was overridden into a report, where it holds. Nothing ends by that.
+pub fn mark(overrides: &Overrides, report: &mut Report) {
+    for check in &mut report.checks {
+        let said = overrides.get(&check.id);
+        check.overridden = said.filter(|said| said.holds_for(check)).cloned();
+    }
+    report.conclude();
+}
+
+/// Puts what was overridden into a new report, and ends what is over. True when something ended.
 pub fn settle(overrides: &mut Overrides, report: &mut Report) -> bool {
     let before = overrides.len();
     overrides.retain(|id, said| match report.check(id) {
         // A check that an older version had, and a newer one may have again.
         None => true,
-        Some(check) => match check.outcome {
-            Outcome::Unknown => true,
-            Outcome::Passed => false,
-            Outcome::Failed => check.severity == Severity::Warning && check.target == said.target,
-        },
+        Some(check) => check.outcome == Outcome::Unknown || said.holds_for(check),
     });
-    for check in &mut report.checks {
-        let failed = check.outcome == Outcome::Failed;
-        check.overridden = overrides.get(&check.id).filter(|_| failed).cloned();
-    }
-    report.conclude();
+    mark(overrides, report);
     overrides.len() != before
 }
 
-/// What changed from one report to the next, as sentences for the history. What is critical is told as a fault.
+/// What changed from one report to the next, as sentences for the history. What is critical, and what another part of the
+/// program tells, is told as a fault.
 pub fn news<'a>(before: &Report, now: &'a Report) -> Vec<(Severity, String, &'a Check)> {
-    let mut told = Vec::new();
-    for check in &now.checks {
-        let Some(was) = before.check(&check.id) else {
-            continue;
-        };
-        let title = lower(&check.title);
-        match (was.outcome, check.outcome) {
-            (Outcome::Failed, Outcome::Passed) if was.severity != Severity::Critical => {
-                told.push((
-                    Severity::Info,
-                    format!("The hardware check of {title} passes again"),
-                    check,
-                ));
-            }
-            (Outcome::Passed | Outcome::Unknown, Outcome::Failed)
-                if check.severity != Severity::Critical =>
-            {
-                let why = check.finding.trim_end_matches('.');
-                told.push((
-                    check.severity,
-                    format!("The hardware check of {title} failed: {why}"),
-                    check,
-                ));
-            }
-            _ => {}
+    let told = now.checks.iter().filter_map(|check| {
+        let (severity, sentence) = change(before.check(&check.id)?, check)?;
+        Some((severity, sentence, check))
+    });
+    told.collect()
+}
+
+fn change(was: &Check, check: &Check) -> Option<(Severity, String)> {
+    let name = format!("Hardware check \"{}\"", check.title);
+    let why = check.finding.trim_end_matches('.');
+    let ended = was.overridden.as_ref().is_some_and(|said| {
+        // Taken back, it would still hold.
+        check.outcome != Outcome::Unknown && !said.holds_for(check)
+    });
+    let elsewhere = rule(&check.id).is_some_and(|rule| rule.told_by.is_some());
+    let as_fault = check.severity == Severity::Critical;
+    match (was.outcome, check.outcome) {
+        (_, Outcome::Passed) if ended => Some((
+            Severity::Info,
+            format!("{name} passes again; it is no longer overridden"),
+        )),
+        (_, Outcome::Failed) if ended => Some((
+            check.severity,
+            format!("{name} failed anew, and is no longer overridden: {why}"),
+        )),
+        _ if elsewhere => None,
+        (Outcome::Failed, Outcome::Passed) if was.severity != Severity::Critical => {
+            Some((Severity::Info, format!("{name} passes again")))
         }
+        (Outcome::Passed | Outcome::Unknown, Outcome::Failed) if !as_fault => {
+            Some((check.severity, format!("{name} failed: {why}")))
+        }
+        (Outcome::Failed, Outcome::Failed) if !as_fault && !same(was, check) => {
+            Some((check.severity, format!("{name} failed anew: {why}")))
+        }
+        _ => None,
     }
-    told
 }
 
 #[cfg(test)]
@@ -168,6 +207,7 @@ mod tests {
             at: ashlar_api::Timestamp::from_second(second).unwrap(),
             drives: vec![Drive {
                 name: drive.to_owned(),
+                id: format!("stick_{drive}"),
                 size: Bytes::gib(32),
                 transport: Some(transport),
                 system: true,
@@ -182,6 +222,7 @@ mod tests {
             by: "ann".to_owned(),
             at: ashlar_api::Timestamp::UNIX_EPOCH,
             target: target.to_owned(),
+            identity: format!("stick_{target}"),
         };
         BTreeMap::from([("boot-drive-fixed".to_owned(), by)])
     }
@@ -202,6 +243,14 @@ mod tests {
         let mut overrides = said("sda");
         assert!(settle(&mut overrides, &mut on("sda", Transport::Nvme, 3)));
         assert!(overrides.is_empty());
+        // Called otherwise by the kernel, it is the same.
+        let mut overrides = said("sda");
+        let mut renamed = on("sda", Transport::Usb, 4);
+        for check in &mut renamed.checks {
+            check.target = check.target.replace("sda", "sdc");
+        }
+        assert!(!settle(&mut overrides, &mut renamed));
+        assert!(renamed.check(fixed).unwrap().overridden.is_some());
         // What can not be told ends nothing, and hides nothing.
         let mut overrides = said("sda");
         let mut nothing = conclude(&Observed::default());
@@ -235,13 +284,106 @@ mod tests {
         assert_eq!(check.id, "boot-drive-fixed");
         assert_eq!(
             sentence,
-            "The hardware check of system drive that stays in failed: The system runs from sda, a USB drive or a card"
+            "Hardware check \"System drive that stays in\" failed: The system runs from sda, a USB drive or a card"
         );
         assert!(news(&bad, &bad).is_empty());
         let told = news(&bad, &good);
         assert!(
             matches!(told.as_slice(), [(Severity::Info, sentence, _)] if sentence.ends_with("passes again"))
         );
+        // About something else, or mattering otherwise, it is told anew.
+        let other = on("sdb", Transport::Usb, 3);
+        let told = news(&bad, &other);
+        let [(Severity::Warning, sentence, _)] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        assert!(
+            sentence.contains("failed anew: The system runs from sdb"),
+            "{sentence}"
+        );
+        let mut graver = bad.clone();
+        for check in graver
+            .checks
+            .iter_mut()
+            .filter(|check| check.id == "boot-drive-fixed")
+        {
+            check.severity = Severity::Info;
+        }
+        assert_eq!(news(&graver, &bad).len(), 1);
+    }
+
+    #[test]
+    fn an_override_that_ends_by_itself_is_told() {
+        let overridden = |transport| {
+            let mut report = on("sda", transport, 1);
+            settle(&mut said("sda"), &mut report);
+            report
+        };
+        let before = overridden(Transport::Usb);
+        let words = |now: &Report| -> Vec<String> {
+            let told = news(&before, now).into_iter();
+            told.map(|(_, sentence, _)| sentence).collect()
+        };
+        let passes = words(&on("sda", Transport::Nvme, 2));
+        assert_eq!(
+            passes,
+            [
+                "Hardware check \"System drive that stays in\" passes again; it is no longer overridden"
+            ]
+        );
+        let other = words(&on("sdb", Transport::Usb, 2));
+        assert!(
+            other[0].contains("failed anew, and is no longer overridden"),
+            "{other:?}"
+        );
+        // Whoever takes it back is told of by name.
+        assert!(words(&on("sda", Transport::Usb, 1)).is_empty());
+    }
+
+    #[test]
+    fn what_another_part_tells_is_not_told_here() {
+        let with = |data: bool| {
+            let seen = Observed {
+                drives: data
+                    .then(|| Drive {
+                        name: "sdb".to_owned(),
+                        size: Bytes::gib(64),
+                        ..Drive::default()
+                    })
+                    .into_iter()
+                    .collect(),
+                ..Observed::default()
+            };
+            conclude(&seen)
+        };
+        let (there, gone) = (with(true), with(false));
+        let failed = gone.check("data-drive").unwrap();
+        assert_eq!(failed.outcome, Outcome::Failed);
+        let told = news(&there, &gone);
+        assert!(
+            told.iter().all(|(_, _, check)| check.id != "data-drive"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::in_folder(folder.path());
+        let newer = serde_json::json!({
+            "boot-drive-fixed": {
+                "by": "ann", "at": "1970-01-01T00:00:00Z", "target": "sda", "identity": "stick_sda", "until": "2030-01-01"
+            },
+            "tpm": { "by": { "name": "ann" } },
+        });
+        std::fs::write(&files.overrides, newer.to_string()).unwrap();
+        assert_eq!(files.overrides(), said("sda"));
+        // A file that holds something else stays to be looked at.
+        std::fs::write(&files.overrides, "{\"tpm\":").unwrap();
+        assert_eq!(files.overrides(), Overrides::new());
+        let aside = folder.path().join("hardware-overrides.json.unreadable");
+        assert_eq!(std::fs::read_to_string(aside).unwrap(), "{\"tpm\":");
+        assert!(!files.overrides.exists());
     }
 
     #[test]

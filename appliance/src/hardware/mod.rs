@@ -52,7 +52,7 @@ pub fn conclude(seen: &Observed) -> Report {
     let catalogue = Catalogue::built_in();
     Report::new(
         seen.at,
-        env!("CARGO_PKG_VERSION"),
+        crate::sys::release::version(),
         machine::machine(seen),
         catalogue.of(seen).map(KnownModel::from),
         check(seen, catalogue),

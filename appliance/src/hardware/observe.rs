@@ -2,7 +2,8 @@
 //! kept as it is. Nothing is decided here, no device is opened and no network is
 //! used, so a look takes milliseconds and a drive that hangs does not hold it up.
 //!
-//! Each part is read below a root of its own, so that a test can make one.
+//! All of it is read below a root, so that a test can make one; only whether the
+//! clock is synchronised is a question to the kernel, and asked outside.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -33,31 +34,34 @@ const FEATURES: [&str; 11] = [
 ];
 /// The namespace of the variables that UEFI itself defines.
 const EFI_GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
-/// Classes of PCI devices: what keeps data, and what leads to a network.
+/// A class of PCI devices: what keeps data.
 const STORAGE_CLASS: u32 = 0x01;
-const NETWORK_CLASS: u32 = 0x02;
+/// Of networks those with a cable: a radio without a driver is missed by nobody.
+const ETHERNET_CLASS: u32 = 0x0200;
 
 /// Looks at the whole machine.
 pub fn observe(purpose: Purpose) -> Observed {
-    observe_in(Path::new("/"), purpose)
+    let mut seen = observe_in(Path::new("/"), purpose);
+    seen.clock.synchronised = clock::synchronised();
+    seen
 }
 
 fn observe_in(root: &Path, purpose: Purpose) -> Observed {
     let sys = root.join("sys");
     let clock = Clock {
         rtc: rtc(&sys),
-        synchronised: clock::synchronised(),
+        synchronised: false,
     };
     Observed {
         purpose,
         at: Timestamp::now(),
         dmi: dmi(&sys.join("class/dmi/id")),
         processor: processor(root),
-        memory: memory(&sys),
+        memory: memory(root, &sys),
         firmware: firmware(&sys),
         iommu_groups: count(sysfs::names(sys.join("kernel/iommu_groups")).len()),
-        watchdogs: watchdogs(&sys.join("class/watchdog")),
-        drives: drives(),
+        watchdog: watchdog(&sys.join("class/watchdog/watchdog0")),
+        drives: drives(root),
         links: links(&sys.join("class/net")),
         driverless: driverless(&sys.join("bus/pci/devices")),
         clock,
@@ -122,7 +126,7 @@ fn value(line: &str) -> Option<&str> {
     Some(line.split_once(':')?.1.trim())
 }
 
-fn memory(sys: &Path) -> Memory {
+fn memory(root: &Path, sys: &Path) -> Memory {
     let told = smbios::Memory::parse(
         // Only root may read it: for anybody else nothing is told.
         &std::fs::read(sys.join(smbios::TABLE.trim_start_matches("/sys/"))).unwrap_or_default(),
@@ -139,7 +143,7 @@ fn memory(sys: &Path) -> Memory {
         .map(|module| Some(module.total_width? > module.data_width?))
         .collect();
     Memory {
-        total: Bytes(proc::Memory::read().total),
+        total: Bytes(proc::Memory::read_in(&root.join("proc")).total),
         correction,
         wide: widths
             .filter(|widths| !widths.is_empty())
@@ -219,28 +223,31 @@ fn firmware(sys: &Path) -> Firmware {
     }
 }
 
-fn watchdogs(class: &Path) -> Vec<String> {
-    let names = sysfs::names(class).into_iter();
-    names
-        .map(|name| sysfs::text(class.join(&name).join("identity")).unwrap_or(name))
-        .collect()
+fn watchdog(at: &Path) -> Option<String> {
+    let identity = || sysfs::text(at.join("identity")).unwrap_or_default();
+    at.exists().then(identity)
 }
 
-fn drives() -> Vec<Drive> {
-    let blocks = block::list();
+fn drives(root: &Path) -> Vec<Drive> {
+    let blocks = block::list_in(&root.join("sys/class/block"));
     // Without a list of mounts the labels of partitions say what the system's drive is.
-    let mounted = fs::mounts().unwrap_or_default();
+    let mounted = fs::mounts_in(&root.join("proc/self/mountinfo")).unwrap_or_default();
     let mounted: BTreeSet<String> = mounted.into_iter().map(|mount| mount.device).collect();
     let system = block::system_disks(&blocks, &mounted);
-    let drives = blocks.into_iter().filter(block::is_drive);
-    drives
-        .map(|block| drive(&block, system.contains(&block.name)))
-        .collect()
+    let rests = block::data_partitions(&blocks, &system);
+    let whole = blocks.iter().filter(|block| block::is_drive(block));
+    let whole = whole.map(|block| drive(block, system.contains(&block.name)));
+    let rests = rests.iter().map(|block| Drive {
+        rest: true,
+        ..drive(block, false)
+    });
+    whole.chain(rests).collect()
 }
 
 fn drive(block: &Block, system: bool) -> Drive {
     Drive {
         name: block.name.clone(),
+        id: block.id(),
         model: block.model.clone().unwrap_or_default(),
         size: Bytes(block.size),
         transport: block.transport,
@@ -248,6 +255,7 @@ fn drive(block: &Block, system: bool) -> Drive {
         removable: block.removable,
         read_only: block.read_only,
         system,
+        rest: false,
     }
 }
 
@@ -280,10 +288,13 @@ fn driverless(pci: &Path) -> Vec<Device> {
     };
     let devices = sysfs::names(pci).into_iter().filter_map(|address| {
         let at = pci.join(&address);
-        let kind = match number(&at, "class")? >> 16 {
-            STORAGE_CLASS => DeviceKind::Drives,
-            NETWORK_CLASS => DeviceKind::Network,
-            _ => return None,
+        let class = number(&at, "class")?;
+        let kind = match () {
+            // A part of a card that is shared out is for a machine, which has the driver.
+            () if at.join("physfn").exists() => return None,
+            () if class >> 16 == STORAGE_CLASS => DeviceKind::Drives,
+            () if class >> 8 == ETHERNET_CLASS => DeviceKind::Network,
+            () => return None,
         };
         let (vendor, device) = (number(&at, "vendor")?, number(&at, "device")?);
         (!at.join("driver").exists()).then(|| Device {
@@ -328,6 +339,31 @@ mod tests {
             root,
             &[
                 ("proc/cpuinfo", cpuinfo.as_bytes()),
+                ("proc/meminfo", b"MemTotal: 4194304 kB\n"),
+                (
+                    "proc/self/mountinfo",
+                    b"30 1 259:2 / /var/lib/ashlar rw - ext4 /dev/nvme0n1p2 rw\n",
+                ),
+                ("sys/class/block/nvme0n1/dev", b"259:0\n"),
+                ("sys/class/block/nvme0n1/size", b"67108864\n"),
+                ("sys/class/block/nvme0n1/wwid", b"eui.0025385b11b0f0aa\n"),
+                ("sys/class/block/nvme0n1/nvme0n1p2/partition", b"2\n"),
+                ("sys/class/block/nvme0n1/nvme0n1p2/dev", b"259:2\n"),
+                (
+                    "sys/class/block/nvme0n1/nvme0n1p2/uevent",
+                    b"PARTNAME=ashlar-state\n",
+                ),
+                ("sys/class/block/nvme0n1/nvme0n1p3/partition", b"3\n"),
+                ("sys/class/block/nvme0n1/nvme0n1p3/dev", b"259:3\n"),
+                ("sys/class/block/nvme0n1/nvme0n1p3/size", b"50331648\n"),
+                (
+                    "sys/class/block/nvme0n1/nvme0n1p3/uevent",
+                    b"PARTNAME=ashlar-data\n",
+                ),
+                ("sys/class/block/sdb/dev", b"8:16\n"),
+                ("sys/class/block/sdb/size", b"4194304\n"),
+                ("sys/class/block/sdb/device/serial", b"4711\n"),
+                ("sys/class/block/sr0/dev", b"11:0\n"),
                 ("dev/kvm", b""),
                 ("sys/class/dmi/id/sys_vendor", b"Example\n"),
                 ("sys/class/dmi/id/product_name", b"Server 1\n"),
@@ -367,6 +403,14 @@ mod tests {
                 ("sys/bus/pci/devices/0000:03:00.0/device", b"0xa352\n"),
                 ("sys/bus/pci/devices/0000:03:00.0/driver/x", b""),
                 ("sys/bus/pci/devices/0000:04:00.0/class", b"0x030000\n"),
+                // A radio, and a part of a card that is shared out: nobody misses their drivers.
+                ("sys/bus/pci/devices/0000:05:00.0/class", b"0x028000\n"),
+                ("sys/bus/pci/devices/0000:05:00.0/vendor", b"0x8086\n"),
+                ("sys/bus/pci/devices/0000:05:00.0/device", b"0x2725\n"),
+                ("sys/bus/pci/devices/0000:06:10.0/class", b"0x020000\n"),
+                ("sys/bus/pci/devices/0000:06:10.0/vendor", b"0x8086\n"),
+                ("sys/bus/pci/devices/0000:06:10.0/device", b"0x1520\n"),
+                ("sys/bus/pci/devices/0000:06:10.0/physfn/x", b""),
             ],
         );
         let seen = observe_in(root, Purpose::Install);
@@ -402,7 +446,41 @@ mod tests {
         );
         assert_eq!(firmware.tpms[0].version, Some(2));
         assert_eq!(seen.iommu_groups, 2);
-        assert_eq!(seen.watchdogs, ["iTCO_wdt"]);
+        assert_eq!(seen.watchdog.as_deref(), Some("iTCO_wdt"));
+        assert_eq!(seen.memory.total, Bytes::gib(4));
+        let drives: Vec<(&str, &str, Bytes, bool, bool)> = seen
+            .drives
+            .iter()
+            .map(|drive| {
+                (
+                    drive.name.as_str(),
+                    drive.id.as_str(),
+                    drive.size,
+                    drive.system,
+                    drive.rest,
+                )
+            })
+            .collect();
+        assert_eq!(
+            drives,
+            [
+                (
+                    "nvme0n1",
+                    "eui.0025385b11b0f0aa",
+                    Bytes::gib(32),
+                    true,
+                    false
+                ),
+                ("sdb", "4711", Bytes::gib(2), false, false),
+                (
+                    "nvme0n1p3",
+                    "eui.0025385b11b0f0aa:data",
+                    Bytes::gib(24),
+                    false,
+                    true
+                ),
+            ]
+        );
         let names: Vec<(&str, bool, Option<u32>)> = seen
             .links
             .iter()
@@ -427,6 +505,7 @@ mod tests {
         let seen = observe_in(folder.path(), Purpose::Node);
         assert_eq!(seen.processor, Processor::default());
         assert_eq!(seen.firmware, Firmware::default());
+        assert_eq!((seen.watchdog, seen.drives.len()), (None, 0));
         assert_eq!((seen.dmi, seen.clock.rtc), (Dmi::default(), None));
     }
 

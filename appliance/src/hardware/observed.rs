@@ -41,13 +41,14 @@ pub struct Observed {
     pub firmware: Firmware,
     /// How many groups of devices the IOMMU shields from each other.
     pub iommu_groups: u32,
-    /// What watchdogs call themselves.
-    pub watchdogs: Vec<String>,
-    /// Drives with a medium.
+    /// What the first watchdog calls itself, the only one that init feeds; empty when it does not tell, absent when there
+    /// is none.
+    pub watchdog: Option<String>,
+    /// Drives with a medium, and what the system leaves of its own.
     pub drives: Vec<Drive>,
     /// Network cards: interfaces with a device behind them.
     pub links: Vec<Link>,
-    /// Controllers of drives and networks that have no driver.
+    /// Controllers of drives and of networks with a cable that have no driver.
     pub driverless: Vec<Device>,
     /// Clocks.
     pub clock: Clock,
@@ -172,8 +173,10 @@ pub struct Tpm {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Drive {
-    /// As `sda`.
+    /// As `sda`; it may be another one after the next start.
     pub name: String,
+    /// What it is known by, as in the list of drives; empty when that is not told.
+    pub id: String,
     /// Model.
     pub model: String,
     /// Its size.
@@ -188,6 +191,18 @@ pub struct Drive {
     pub read_only: bool,
     /// The machine runs from it.
     pub system: bool,
+    /// What the system leaves of the drive that it lies on.
+    pub rest: bool,
+}
+
+impl Drive {
+    /// What it is known by, else its name.
+    pub fn identity(&self) -> &str {
+        match self.id.is_empty() {
+            true => &self.name,
+            false => &self.id,
+        }
+    }
 }
 
 /// A network card.

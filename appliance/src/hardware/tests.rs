@@ -112,8 +112,8 @@ fn a_sound_machine_passes_everything() {
 #[test]
 fn each_lack_fails_its_check_and_no_other() {
     type Lack = (&'static str, Severity, fn(&mut Observed));
-    let lacks: [Lack; 26] = [
-        ("cpu-virtualisation", Severity::Critical, |m| {
+    let lacks: [Lack; 27] = [
+        ("cpu-virtualisation", Severity::Warning, |m| {
             m.processor.kvm = false
         }),
         ("cpu-nested-paging", Severity::Warning, |m| {
@@ -124,7 +124,7 @@ fn each_lack_fails_its_check_and_no_other() {
         }),
         ("cpu-count", Severity::Info, |m| m.processor.logical = 1),
         ("iommu", Severity::Info, |m| m.iommu_groups = 0),
-        ("memory-size", Severity::Critical, |m| {
+        ("memory-size", Severity::Warning, |m| {
             m.memory.total = Bytes::mib(700)
         }),
         ("memory-size", Severity::Warning, |m| {
@@ -153,8 +153,9 @@ fn each_lack_fails_its_check_and_no_other() {
             m.dmi.firmware_date = "01/01/2015".to_owned();
         }),
         ("watchdog", Severity::Info, |m| {
-            m.watchdogs = vec!["Software Watchdog".to_owned()];
+            m.watchdog = Some("Software Watchdog".to_owned());
         }),
+        ("watchdog", Severity::Info, |m| m.watchdog = None),
         ("boot-drive-size", Severity::Warning, |m| {
             m.drives[0].size = Bytes::gib(2)
         }),
@@ -218,6 +219,7 @@ fn each_lack_fails_its_check_and_no_other() {
         failing(|m| {
             m.memory.controllers.clear();
             m.memory.correction = Some(Correction::None);
+            m.memory.wide = Some(false);
         }),
         ["memory-ecc"]
     );
@@ -244,13 +246,133 @@ fn the_medium_is_nothing_to_install_on() {
     };
     machine.drives.push(small.clone());
     assert_eq!(failed(&machine), ["boot-drive-size", "data-drive"]);
-    machine.drives[1].size = Bytes::gib(32);
+    machine.drives[1].size = Bytes::gib(8);
     assert_eq!(failed(&machine), ["data-drive"]);
     machine.drives.push(Drive {
         name: "sdc".to_owned(),
         ..small
     });
     assert!(failed(&machine).is_empty());
+    // One that is large enough has room for both.
+    machine.drives.truncate(2);
+    machine.drives[1].size = Bytes(16_000_000_000);
+    assert!(failed(&machine).is_empty());
+    // What another system runs from can be installed on.
+    machine.drives.remove(0);
+    machine.drives[0].system = true;
+    assert!(failed(&machine).is_empty());
+}
+
+/// What the documentation promises of a machine with one drive.
+#[test]
+fn the_rest_of_the_system_drive_is_a_drive_for_data() {
+    let mut machine = sound();
+    machine.drives.truncate(1);
+    let outcome = |machine: &Observed, id: &str| conclude(machine).check(id).unwrap().clone();
+    assert_eq!(outcome(&machine, "data-drive").outcome, Outcome::Failed);
+    machine.drives.push(Drive {
+        name: "nvme0n1p3".to_owned(),
+        size: Bytes::gib(200),
+        rest: true,
+        ..machine.drives[0].clone()
+    });
+    machine.drives[1].system = false;
+    let data = outcome(&machine, "data-drive");
+    assert_eq!(data.outcome, Outcome::Passed);
+    assert!(data.finding.contains("what the system leaves"), "{data:?}");
+    assert_eq!(outcome(&machine, "drive-flash").outcome, Outcome::Passed);
+    // A stick that somebody forgot is none.
+    machine.drives[1] = Drive {
+        name: "sdb".to_owned(),
+        size: Bytes::gib(64),
+        transport: Some(Transport::Usb),
+        ..Drive::default()
+    };
+    assert_eq!(outcome(&machine, "data-drive").outcome, Outcome::Failed);
+    assert_eq!(outcome(&machine, "drive-flash").outcome, Outcome::Unknown);
+}
+
+#[test]
+fn flash_on_the_board_stays_in() {
+    let mut machine = sound();
+    machine.drives[0].transport = Some(Transport::Emmc);
+    let report = conclude(&machine);
+    let fixed = report.check("boot-drive-fixed").unwrap();
+    assert_eq!(fixed.outcome, Outcome::Passed);
+    assert!(fixed.finding.contains("wears out"), "{}", fixed.finding);
+    assert!(!fixed.finding.contains("card"), "{}", fixed.finding);
+}
+
+/// An override holds for these, whatever the kernel calls them after the next start.
+#[test]
+fn what_a_check_is_about_keeps_its_identity() {
+    let identity = |change: fn(&mut Observed), id: &str| {
+        let mut machine = sound();
+        change(&mut machine);
+        let report = conclude(&machine);
+        let check = report.check(id).unwrap();
+        assert_eq!(check.outcome, Outcome::Failed, "{check:?}");
+        check.identity.clone()
+    };
+    let stick = |machine: &mut Observed| {
+        machine.drives[0].transport = Some(Transport::Usb);
+        machine.drives[0].id = "Ultra_Fit_4C53".to_owned();
+    };
+    assert_eq!(identity(stick, "boot-drive-fixed"), "Ultra_Fit_4C53");
+    let card = |machine: &mut Observed| {
+        machine.driverless = vec![Device {
+            address: "0000:06:00.0".to_owned(),
+            id: "1d6a:d107".to_owned(),
+            kind: DeviceKind::Network,
+        }];
+    };
+    assert_eq!(identity(card, "network-driver"), "1d6a:d107");
+    let errors = |corrected| {
+        let mut machine = sound();
+        machine.memory.controllers[0].corrected = corrected;
+        let report = conclude(&machine);
+        report.check("memory-errors").unwrap().identity.clone()
+    };
+    assert_eq!(errors(2), errors(9));
+    assert_ne!(errors(9), errors(10));
+}
+
+#[test]
+fn a_watchdog_that_tells_nothing_is_not_believed() {
+    let mut machine = sound();
+    machine.watchdog = Some(String::new());
+    let report = conclude(&machine);
+    assert_eq!(report.check("watchdog").unwrap().outcome, Outcome::Unknown);
+}
+
+#[test]
+fn firmware_that_contradicts_itself_is_not_believed() {
+    for (correction, wide) in [(Correction::Correct, false), (Correction::None, true)] {
+        let mut machine = sound();
+        machine.memory.controllers.clear();
+        machine.memory.correction = Some(correction);
+        machine.memory.wide = Some(wide);
+        let report = conclude(&machine);
+        let check = report.check("memory-ecc").unwrap();
+        assert_eq!(check.outcome, Outcome::Unknown, "{check:?}");
+    }
+}
+
+/// On a node that runs, another part of the program tells of these as warnings.
+#[test]
+fn one_thing_matters_as_much_everywhere() {
+    for (purpose, severity) in [
+        (Purpose::Node, Severity::Warning),
+        (Purpose::Install, Severity::Critical),
+    ] {
+        let mut machine = Observed { purpose, ..sound() };
+        machine.processor.kvm = false;
+        machine.memory.total = Bytes::mib(700);
+        let report = conclude(&machine);
+        for id in ["cpu-virtualisation", "memory-size"] {
+            assert_eq!(report.check(id).unwrap().severity, severity, "{id}");
+        }
+    }
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -370,10 +492,12 @@ fn drives() -> impl Strategy<Value = Vec<Drive>> {
         Some(Transport::Usb),
         Some(Transport::Virtio),
         Some(Transport::Mmc),
+        Some(Transport::Emmc),
     ]);
-    let drive = (text(), bytes(), transport, any::<[bool; 4]>()).prop_map(
-        |(name, size, transport, [rotational, removable, read_only, system])| Drive {
+    let drive = (text(), text(), bytes(), transport, any::<[bool; 5]>()).prop_map(
+        |(name, id, size, transport, [rotational, removable, read_only, system, rest])| Drive {
             name,
+            id,
             model: String::new(),
             size,
             transport,
@@ -381,6 +505,7 @@ fn drives() -> impl Strategy<Value = Vec<Drive>> {
             removable,
             read_only,
             system,
+            rest,
         },
     );
     prop::collection::vec(drive, 0..5)
@@ -413,7 +538,7 @@ fn machine() -> impl Strategy<Value = Observed> {
         (purpose, time(), dmi, processor(), memory(), firmware()),
         (
             any::<u32>(),
-            prop::collection::vec(text(), 0..3),
+            proptest::option::of(text()),
             drives(),
             links(),
             prop::collection::vec(device, 0..3),
@@ -430,7 +555,7 @@ fn machine() -> impl Strategy<Value = Observed> {
                     memory,
                     firmware,
                 ),
-                (iommu_groups, watchdogs, drives, links, driverless, (rtc, synchronised)),
+                (iommu_groups, watchdog, drives, links, driverless, (rtc, synchronised)),
             )| Observed {
                 purpose,
                 at,
@@ -445,7 +570,7 @@ fn machine() -> impl Strategy<Value = Observed> {
                 memory,
                 firmware,
                 iommu_groups,
-                watchdogs,
+                watchdog,
                 drives,
                 links,
                 driverless,

@@ -225,7 +225,11 @@ impl From<hardware::Error> for Failure {
         match error {
             hardware::Error::NoSuchCheck(_) => Failure::new(Code::NotFound, title)
                 .remedy("`GET /api/v1/hardware` lists the checks."),
-            hardware::Error::NotChecked => Failure::new(Code::Unavailable, title).remedy(
+            hardware::Error::NotChecked | hardware::Error::NotSettled => Failure::new(
+                Code::Unavailable,
+                title,
+            )
+            .remedy(
                 "It is checked once the machine has all its drivers, some seconds after the start.",
             ),
             hardware::Error::NotOverridable { remedy, .. } => {

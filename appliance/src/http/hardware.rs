@@ -6,12 +6,12 @@
 
 use actix_web::{HttpRequest, get, post, web};
 use ashlar_api::Timestamp;
-use ashlar_api::hardware::Report;
+use ashlar_api::hardware::{OverrideRequest, Report};
 use ashlar_api::job::Kind;
 
 use super::auth::Caller;
 use super::error::Answer;
-use super::request::NoQuery;
+use super::request::{Body, NoQuery};
 use super::{Shared, reply};
 
 /// The hardware, as it was checked last
@@ -25,7 +25,7 @@ pub async fn read(shared: web::Data<Shared>, _: Caller, _: web::Query<NoQuery>) 
 
 /// Checks the hardware now
 ///
-/// It takes milliseconds; the answer is what was found.
+/// It takes milliseconds; the answer is what was found. Until the machine has all its drivers it is refused.
 #[utoipa::path(responses((status = 200, body = Report)))]
 #[post("/hardware/check")]
 pub async fn check_now(shared: web::Data<Shared>, _: Caller, _: web::Query<NoQuery>) -> Answer {
@@ -35,19 +35,21 @@ pub async fn check_now(shared: web::Data<Shared>, _: Caller, _: web::Query<NoQue
 /// Overrides a warning
 ///
 /// It is told no more until the check passes, or fails about something else.
-/// What is critical can not be overridden.
-#[utoipa::path(responses((status = 200, body = Report)))]
+/// What is critical can not be overridden, nor what is about something else than
+/// whoever asks has seen.
+#[utoipa::path(request_body = OverrideRequest, responses((status = 200, body = Report)))]
 #[post("/hardware/{check}/override")]
 pub async fn override_check(
     request: HttpRequest,
     shared: web::Data<Shared>,
     caller: Caller,
     _: web::Query<NoQuery>,
+    Body(seen): Body<OverrideRequest>,
 ) -> Answer {
     let id = id(&request);
     let hardware = &shared.app.hardware;
     let report = hardware
-        .override_check(id, &caller.name, Timestamp::now())
+        .override_check(id, &seen.identity, &caller.name, Timestamp::now())
         .await?;
     note(&shared, &caller, &report, id, "was overridden");
     Ok(reply::ok(&report))
@@ -65,8 +67,10 @@ pub async fn withdraw(
     _: web::Query<NoQuery>,
 ) -> Answer {
     let id = id(&request);
-    let report = shared.app.hardware.withdraw(id).await?;
-    note(&shared, &caller, &report, id, "is overridden no more");
+    let (report, said) = shared.app.hardware.withdraw(id).await?;
+    if said.is_some() {
+        note(&shared, &caller, &report, id, "is overridden no more");
+    }
     Ok(reply::ok(&report))
 }
 

@@ -13,7 +13,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::fault::Fault;
 use super::log;
-use crate::sys::proc::Memory;
+use crate::sys::proc::{LITTLE_MEMORY, Memory};
 use crate::sys::sysfs;
 
 /// `/proc/sys`. A crash restarts the machine after ten seconds: its records are in the store by then, and a host that
@@ -116,10 +116,8 @@ pub fn shortcomings() -> Option<Fault> {
     memory_fault(Memory::read().total)
 }
 
-/// The kernel reports less than is built in: its own image and what the firmware keeps are missing.
 fn memory_fault(total: u64) -> Option<Fault> {
-    const LEAST: u64 = (2 << 30) - (256 << 20);
-    (total < LEAST).then(|| Fault {
+    (total < LITTLE_MEMORY).then(|| Fault {
         code: "low-memory",
         title: "The machine has little memory.".to_owned(),
         detail: format!(

@@ -14,41 +14,10 @@ use super::observe::{Content, Drive};
 use crate::sys::block::{Block, STATE_LABEL, Transport};
 use crate::sys::signature::{self, ProbeError};
 
-pub use crate::sys::block::{is_drive, system_disks};
+pub use crate::sys::block::{data_partitions, is_drive, system_disks};
 
-/// What the appliance itself does not need of the disk it starts from.
-const DATA_LABEL: &str = "ashlar-data";
 /// More partitions than this are counted, not looked into.
 const MOST_PARTITIONS: usize = 16;
-/// The longest id that a pool can name.
-const LONGEST_ID: usize = 128;
-
-/// The data partitions of the disks the node starts from, each as a drive of its own: a machine with one disk can have a
-/// pool as well.
-pub fn data_partitions(blocks: &[Block], system: &BTreeSet<String>) -> Vec<Block> {
-    let disks = blocks.iter().filter(|block| system.contains(&block.name));
-    let parts = disks.flat_map(|disk| disk.partitions.iter().map(move |part| (disk, part)));
-    parts
-        .filter(|(_, part)| part.label.as_deref() == Some(DATA_LABEL))
-        .map(|(disk, part)| {
-            let model = disk.model.as_deref().unwrap_or_default();
-            Block {
-                name: part.name.clone(),
-                device: part.device,
-                size: part.size,
-                model: Some(
-                    format!("{model} (rest of the system drive)")
-                        .trim()
-                        .to_owned(),
-                ),
-                wwid: Some(format!("{}:data", id(disk))),
-                partitions: Vec::new(),
-                holders: part.holders.clone(),
-                ..disk.clone()
-            }
-        })
-        .collect()
-}
 
 /// What was found on a drive, or why nothing could be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +120,7 @@ pub fn drive(block: &Block, probed: &Probed, system: bool) -> Drive {
         Some(Transport::Scsi) => "SCSI",
         Some(Transport::Usb) => "USB",
         Some(Transport::Mmc) => "MMC",
+        Some(Transport::Emmc) => "eMMC",
         Some(Transport::Virtio) => "virtio",
         None => "unknown",
     };
@@ -161,7 +131,7 @@ pub fn drive(block: &Block, probed: &Probed, system: bool) -> Drive {
         .chain(&block.holders);
     let read_only = block.read_only.then(|| "it is read-only".to_owned());
     Drive {
-        id: id(block),
+        id: block.id(),
         name: block.name.clone(),
         path: block.path(),
         sequence: block.sequence,
@@ -177,35 +147,6 @@ pub fn drive(block: &Block, probed: &Probed, system: bool) -> Drive {
         problem: read_only.or_else(|| probed.problem.clone()),
         mute: probed.mute,
     }
-}
-
-/// The WWN, else model and serial number, else the name.
-fn id(block: &Block) -> String {
-    let wwid = block.wwid.as_deref().map(graphic).filter(|wwid| {
-        // Some bridges have one, and it is zero.
-        let digits = wwid.rsplit('.').next().unwrap_or_default();
-        digits.chars().any(|digit| digit != '0' && digit != '-')
-    });
-    let serial = block.serial.as_deref().map(graphic);
-    let serial = serial.filter(|serial| serial.chars().any(|letter| letter != '0'));
-    let named = || {
-        let serial = serial?;
-        let model = block.model.as_deref().map(graphic);
-        let model = model.filter(|model| !model.is_empty());
-        Some(model.map_or_else(|| serial.clone(), |model| format!("{model}_{serial}")))
-    };
-    let mut id = wwid.or_else(named).unwrap_or_else(|| graphic(&block.name));
-    id.truncate(LONGEST_ID);
-    id
-}
-
-/// Letters that can stand in a URL and on a command line; everything between them becomes one `_`.
-fn graphic(text: &str) -> String {
-    let words: Vec<&str> = text
-        .split(|letter: char| !letter.is_ascii_alphanumeric() && !".-:+".contains(letter))
-        .filter(|word| !word.is_empty())
-        .collect();
-    words.join("_")
 }
 
 #[cfg(test)]
@@ -279,33 +220,6 @@ mod tests {
             problem: None,
             mute: false,
         }
-    }
-
-    #[test]
-    fn gives_ids_that_stay() {
-        let plain = block("sda");
-        assert_eq!(id(&plain), "ST1000DM010-2EP1_ZN1_ABCDE");
-        let named = |wwid: &str| {
-            id(&Block {
-                wwid: Some(wwid.to_owned()),
-                ..plain.clone()
-            })
-        };
-        assert_eq!(named("naa.5000c500a1b2c3d4"), "naa.5000c500a1b2c3d4");
-        assert_eq!(named("t10.ATA     QEMU  DISK  7"), "t10.ATA_QEMU_DISK_7");
-        assert_eq!(named("naa.0000000000000000"), "ST1000DM010-2EP1_ZN1_ABCDE");
-        let virtio = Block {
-            model: None,
-            serial: Some("data1".to_owned()),
-            ..plain.clone()
-        };
-        assert_eq!(id(&virtio), "data1");
-        let nameless = Block {
-            serial: Some("00000000".to_owned()),
-            ..plain.clone()
-        };
-        assert_eq!(id(&nameless), "sda");
-        assert_eq!(named(&"x".repeat(300)).len(), 128);
     }
 
     #[test]

@@ -131,7 +131,9 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     });
     let health =
         tokio::task::spawn_blocking(move || Health::open(state).context("open the history"));
-    let hardware = tokio::task::spawn_blocking(move || Hardware::open(state));
+    let settled = settled::watch();
+    let drivers = settled.clone();
+    let hardware = tokio::task::spawn_blocking(move || Hardware::open(state, drivers));
     let mut ending = Ending::listen().context("listen to signals")?;
     let store = match Store::open(Path::new(STATE), identity.node).await {
         Ok(store) => store,
@@ -166,7 +168,6 @@ async fn supervise(console: Console) -> anyhow::Result<()> {
     tracing::info!("this node is known");
 
     let (stop, stopped) = watch::channel(false);
-    let settled = settled::watch();
     let hardware = hardware
         .await
         .context("read what is kept of the hardware")?;

@@ -50,7 +50,7 @@ impl Parts {
         stopped: &watch::Receiver<bool>,
     ) -> Parts {
         let mut loops = Vec::new();
-        let look = hardware.clone().run(settled.clone(), stopped.clone());
+        let look = hardware.clone().run(stopped.clone());
         loops.push(tokio::spawn(look));
         let board = Board::default();
         let places = network::Places::default();

@@ -18,6 +18,10 @@ use super::sysfs;
 pub const STATE_LABEL: &str = "ashlar-state";
 /// Partitions of the disk that a node starts from.
 const SYSTEM_LABELS: [&str; 3] = ["ashlar-esp", "ashlar-fresh", STATE_LABEL];
+/// What the appliance itself does not need of the disk it starts from.
+const DATA_LABEL: &str = "ashlar-data";
+/// The longest id that a pool can name.
+const LONGEST_ID: usize = 128;
 
 /// What a block device is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +61,10 @@ pub enum Transport {
     Scsi,
     /// USB.
     Usb,
-    /// SD card, eMMC.
+    /// SD card.
     Mmc,
+    /// eMMC: flash on the main board.
+    Emmc,
     /// Given by a hypervisor.
     Virtio,
 }
@@ -131,6 +137,35 @@ impl Block {
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.partitions.iter().filter_map(|p| p.label.as_deref())
     }
+
+    /// The WWN, else model and serial number, else the name: stays the same wherever the drive is plugged in.
+    pub fn id(&self) -> String {
+        let wwid = self.wwid.as_deref().map(graphic).filter(|wwid| {
+            // Some bridges have one, and it is zero.
+            let digits = wwid.rsplit('.').next().unwrap_or_default();
+            digits.chars().any(|digit| digit != '0' && digit != '-')
+        });
+        let serial = self.serial.as_deref().map(graphic);
+        let serial = serial.filter(|serial| serial.chars().any(|letter| letter != '0'));
+        let named = || {
+            let serial = serial?;
+            let model = self.model.as_deref().map(graphic);
+            let model = model.filter(|model| !model.is_empty());
+            Some(model.map_or_else(|| serial.clone(), |model| format!("{model}_{serial}")))
+        };
+        let mut id = wwid.or_else(named).unwrap_or_else(|| graphic(&self.name));
+        id.truncate(LONGEST_ID);
+        id
+    }
+}
+
+/// Letters that can stand in a URL and on a command line; everything between them becomes one `_`.
+fn graphic(text: &str) -> String {
+    let words: Vec<&str> = text
+        .split(|letter: char| !letter.is_ascii_alphanumeric() && !".-:+".contains(letter))
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.join("_")
 }
 
 impl Partition {
@@ -168,6 +203,33 @@ pub fn system_disks(blocks: &[Block], mounted: &BTreeSet<String>) -> BTreeSet<St
     names(&|block| block.labels().any(|label| SYSTEM_LABELS.contains(&label)))
 }
 
+/// The data partitions of the disks the node starts from, each as a drive of its own: a machine with one disk can have a
+/// pool as well.
+pub fn data_partitions(blocks: &[Block], system: &BTreeSet<String>) -> Vec<Block> {
+    let disks = blocks.iter().filter(|block| system.contains(&block.name));
+    let parts = disks.flat_map(|disk| disk.partitions.iter().map(move |part| (disk, part)));
+    parts
+        .filter(|(_, part)| part.label.as_deref() == Some(DATA_LABEL))
+        .map(|(disk, part)| {
+            let model = disk.model.as_deref().unwrap_or_default();
+            Block {
+                name: part.name.clone(),
+                device: part.device,
+                size: part.size,
+                model: Some(
+                    format!("{model} (rest of the system drive)")
+                        .trim()
+                        .to_owned(),
+                ),
+                wwid: Some(format!("{}:data", disk.id())),
+                partitions: Vec::new(),
+                holders: part.holders.clone(),
+                ..disk.clone()
+            }
+        })
+        .collect()
+}
+
 /// The device file of a kernel name; the kernel writes `!` where the file has a `/`.
 pub fn device_file(name: &str) -> PathBuf {
     Path::new("/dev").join(name.replace('!', "/"))
@@ -178,7 +240,8 @@ pub fn list() -> Vec<Block> {
     list_in(Path::new("/sys/class/block"))
 }
 
-fn list_in(class: &Path) -> Vec<Block> {
+/// The same from another folder.
+pub fn list_in(class: &Path) -> Vec<Block> {
     sysfs::names(class)
         .iter()
         .filter_map(|name| read(class, name))
@@ -201,7 +264,7 @@ fn read(class: &Path, name: &str) -> Option<Block> {
     };
     let link = std::fs::canonicalize(&at).unwrap_or_default();
     let transport = matches!(kind, Kind::Disk | Kind::Optical)
-        .then(|| transport(&link.to_string_lossy(), name));
+        .then(|| transport(&link.to_string_lossy(), name, in_device("type").as_deref()));
     Some(Block {
         name: name.to_owned(),
         kind,
@@ -251,13 +314,14 @@ fn kind(at: &Path, name: &str) -> Kind {
     }
 }
 
-fn transport(link: &str, name: &str) -> Option<Transport> {
+fn transport(link: &str, name: &str, card: Option<&str>) -> Option<Transport> {
     let through = |part: &str| {
         link.split('/')
             .any(|step| step.starts_with(part) && step != name)
     };
     Some(match () {
         () if name.starts_with("nvme") => Transport::Nvme,
+        () if name.starts_with("mmcblk") && card == Some("MMC") => Transport::Emmc,
         () if name.starts_with("mmcblk") => Transport::Mmc,
         () if through("usb") => Transport::Usb,
         () if through("ata") => Transport::Ata,
@@ -465,6 +529,60 @@ mod tests {
             (["dm-0".to_owned()].as_slice(), "/dev/sda2".into())
         );
         assert_eq!(device_file("cciss!c0d0"), Path::new("/dev/cciss/c0d0"));
+    }
+
+    #[test]
+    fn gives_ids_that_stay() {
+        let plain = Block {
+            name: "sda".to_owned(),
+            kind: Kind::Disk,
+            transport: Some(Transport::Ata),
+            device: (8, 0),
+            size: 1 << 40,
+            logical_block: 512,
+            physical_block: 4096,
+            model: Some("ST1000DM010-2EP1".to_owned()),
+            serial: Some("ZN1 ABCDE".to_owned()),
+            wwid: None,
+            rotational: true,
+            removable: false,
+            read_only: false,
+            sequence: Some(4),
+            partitions: Vec::new(),
+            holders: Vec::new(),
+            slaves: Vec::new(),
+        };
+        assert_eq!(plain.id(), "ST1000DM010-2EP1_ZN1_ABCDE");
+        let named = |wwid: &str| {
+            Block {
+                wwid: Some(wwid.to_owned()),
+                ..plain.clone()
+            }
+            .id()
+        };
+        assert_eq!(named("naa.5000c500a1b2c3d4"), "naa.5000c500a1b2c3d4");
+        assert_eq!(named("t10.ATA     QEMU  DISK  7"), "t10.ATA_QEMU_DISK_7");
+        assert_eq!(named("naa.0000000000000000"), "ST1000DM010-2EP1_ZN1_ABCDE");
+        let virtio = Block {
+            model: None,
+            serial: Some("data1".to_owned()),
+            ..plain.clone()
+        };
+        assert_eq!(virtio.id(), "data1");
+        let nameless = Block {
+            serial: Some("00000000".to_owned()),
+            ..plain.clone()
+        };
+        assert_eq!(nameless.id(), "sda");
+        assert_eq!(named(&"x".repeat(300)).len(), 128);
+    }
+
+    #[test]
+    fn what_is_soldered_in_is_no_card() {
+        let of = |name, card| transport("/sys/devices/platform/mmc0/mmc0:0001/block", name, card);
+        assert_eq!(of("mmcblk0", Some("MMC")), Some(Transport::Emmc));
+        assert_eq!(of("mmcblk1", Some("SD")), Some(Transport::Mmc));
+        assert_eq!(of("mmcblk1", None), Some(Transport::Mmc));
     }
 
     #[test]

@@ -300,7 +300,11 @@ pub struct Mount {
 
 /// What is mounted, in the order of mounting.
 pub fn mounts() -> Result<Vec<Mount>, FsError> {
-    let path = Path::new("/proc/self/mountinfo");
+    mounts_in(Path::new("/proc/self/mountinfo"))
+}
+
+/// The same from another file.
+pub fn mounts_in(path: &Path) -> Result<Vec<Mount>, FsError> {
     let text = std::fs::read_to_string(path).map_err(|source| FsError::Read {
         path: path.to_owned(),
         source,

@@ -27,10 +27,20 @@ pub struct Memory {
     pub huge_pages: u64,
 }
 
+/// The kernel has less than is built in: its own image and what the firmware and a graphics card keep are missing.
+pub const MISSING_MEMORY: u64 = 256 << 20;
+/// With less of what the kernel has, the system works and hardly any machine has room: 2 GiB are to be built in.
+pub const LITTLE_MEMORY: u64 = (2 << 30) - MISSING_MEMORY;
+
 impl Memory {
     /// Reads it; zeros when `/proc` is absent.
     pub fn read() -> Memory {
-        Memory::parse(&sysfs::text("/proc/meminfo").unwrap_or_default())
+        Memory::read_in(Path::new("/proc"))
+    }
+
+    /// The same from another `/proc`.
+    pub fn read_in(proc: &Path) -> Memory {
+        Memory::parse(&sysfs::text(proc.join("meminfo")).unwrap_or_default())
     }
 
     fn parse(text: &str) -> Memory {

@@ -20,6 +20,12 @@ pub fn version() -> &'static str {
     })
 }
 
+/// Whether this system is an appliance.
+pub fn is_appliance() -> bool {
+    let text = std::fs::read_to_string(Path::new(FILE)).unwrap_or_default();
+    parse(&text).is_some()
+}
+
 /// How long a release that is on trial has to pass its checks. Kernel word `ashlar.trial=SECONDS` gives another time.
 pub fn trial_limit() -> Duration {
     let words = super::proc::kernel_words();

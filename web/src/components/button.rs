@@ -45,6 +45,9 @@ pub fn Button(
     /// What it does, in one or two words.
     #[prop(into)]
     label: Signal<String>,
+    /// What it does that to, for whoever hears the page, where several buttons have the same label.
+    #[prop(optional, into)]
+    of: String,
     /// How it looks.
     #[prop(optional)]
     look: Look,
@@ -87,6 +90,7 @@ pub fn Button(
             {move || busy.get().then(|| view! { <span class="spin" aria-hidden="true"></span> })}
             {icon.map(Icon::view)}
             {label}
+            {(!of.is_empty()).then(|| view! { <span class="sr">{format!(": {of}")}</span> })}
         </button>
     }
 }

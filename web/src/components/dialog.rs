@@ -104,8 +104,8 @@ fn outside(event: &web_sys::MouseEvent) -> bool {
     x < bounds.left() || x > bounds.right() || y < bounds.top() || y > bounds.bottom()
 }
 
-/// Asks before something is destroyed: names it, says what is lost, and wants
-/// its name typed.
+/// Asks before something is done that is not done lightly; before something is
+/// destroyed it names it, says what is lost, and wants its name typed.
 #[component]
 pub fn Confirm(
     /// True while it asks.
@@ -122,6 +122,9 @@ pub fn Confirm(
     /// What the button says.
     #[prop(into)]
     verb: String,
+    /// How the button looks: what destroys nothing is not painted so.
+    #[prop(default = Look::Danger)]
+    look: Look,
     /// True while it is being done.
     #[prop(optional, into)]
     busy: Signal<bool>,
@@ -180,7 +183,7 @@ pub fn Confirm(
                 </div>
                 <div class="dialog-foot">
                     <Button label="Cancel" on_press=move |()| open.set(false) />
-                    <Button label=verb.get_value() look=Look::Danger submit=true busy barred />
+                    <Button label=verb.get_value() look submit=true busy barred />
                 </div>
             </form>
         </Dialog>

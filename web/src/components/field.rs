@@ -14,7 +14,7 @@ pub fn unique(what: &str) -> String {
 }
 
 /// How long the reader pauses before an error shows.
-const PAUSE_MS: u32 = 700;
+pub const PAUSE_MS: u32 = 700;
 
 /// When a field shows its error: once the reader paused, left it, or sent the form.
 #[derive(Clone)]

@@ -49,6 +49,11 @@ impl Work {
         self.problem.into()
     }
 
+    /// Forgets why the last one failed: something else is asked now.
+    pub fn forget(self) {
+        self.problem.set(None);
+    }
+
     /// Runs a request; `done` gets its answer.
     pub fn run<T: 'static>(
         self,

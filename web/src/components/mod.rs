@@ -30,7 +30,7 @@ pub use dialog::{Confirm, Dialog};
 pub use drop::DropZone;
 pub use empty::Empty;
 pub use facts::{Fact, Facts};
-pub use field::{AreaField, SelectField, TextField, Tick};
+pub use field::{AreaField, PAUSE_MS, SelectField, TextField, Tick};
 pub use form::{Form, Reader, Work};
 pub use icon::{Icon, logo};
 pub use menu::{Item, Menu, Panel, Separator};

@@ -3,16 +3,20 @@
 //! whoever knows of it, and that be taken back.
 
 use ashlar_api::endpoint;
-use ashlar_api::error::Code;
+use ashlar_api::error::{Code, Problem};
 use ashlar_api::event::Severity;
-use ashlar_api::hardware::{Check, KnownModel, Machine, Module, Report};
+use ashlar_api::hardware::{Check, KnownModel, Machine, Module, OverrideRequest, Report};
 use ashlar_api::user::Role;
 use leptos::prelude::*;
+use serde::Serialize;
+use wasm_bindgen::JsCast;
+use web_sys::HtmlElement;
 
 use crate::client;
 use crate::components::notice::sentence;
 use crate::components::{
-    Bone, Button, Confirm, Empty, Fact, Facts, Icon, Notice, Pill, Toasts, Tone, Trouble, Work,
+    Bone, Button, Confirm, Empty, Fact, Facts, Icon, Look, Notice, Pill, Toasts, Tone, Trouble,
+    Work,
 };
 use crate::format::{self, capital};
 use crate::live::Live;
@@ -33,19 +37,45 @@ struct Acts {
 
 impl Acts {
     fn ask(self, check: Check) {
+        self.work.forget();
         self.chosen.set(Some(check));
         self.asking.set(true);
     }
 
     // Every act answers with the report as it is then.
-    fn run(self, path: &str, done: impl FnOnce(&Report) + 'static) {
+    fn run(self, path: &str, body: impl Serialize + 'static, done: impl FnOnce(&Report) + 'static) {
         let path = format!("{}/{path}", endpoint::HARDWARE);
-        let request = async move { client::post::<_, Report>(&path, &()).await };
+        let request = async move { client::post::<_, Report>(&path, &body).await };
         self.work.run(request, move |report| {
+            self.live.hardware.set(Some(Ok(report.clone())));
             done(&report);
-            self.live.hardware.set(Some(Ok(report)));
         });
     }
+}
+
+/// What the page shows; a new report of the same kind changes only what differs.
+#[derive(Clone, Debug, PartialEq)]
+enum Shown {
+    Reading,
+    Report,
+    Problem(Problem),
+}
+
+/// The place of a check on the page.
+fn place(id: &str) -> String {
+    format!("check-{id}")
+}
+
+/// Once the page is as it is then: whoever decided about a check goes on where it stands now.
+fn focus(id: &str) {
+    let place = place(id);
+    gloo_timers::callback::Timeout::new(0, move || {
+        let element = document().get_element_by_id(&place);
+        if let Some(element) = element.and_then(|found| found.dyn_into::<HtmlElement>().ok()) {
+            let _ = element.focus();
+        }
+    })
+    .forget();
 }
 
 /// Hardware.
@@ -65,9 +95,18 @@ pub fn Hardware() -> impl IntoView {
             _ => String::new(),
         })
     });
+    let shown = Memo::new(move |_| {
+        live.hardware.with(|hardware| match hardware {
+            Some(Ok(_)) => Shown::Report,
+            Some(Err(problem)) => Shown::Problem(problem.clone()),
+            None => Shown::Reading,
+        })
+    });
     let may_check = Memo::new(|_| Sessions::get().may(Role::Operator));
     let check_now = move |()| {
-        acts.run("check", move |report| toasts.done(report.summary.clone()));
+        acts.run("check", (), move |report| {
+            toasts.done(report.summary.clone())
+        });
     };
     view! {
         <Head title="Hardware" lead>
@@ -83,9 +122,9 @@ pub fn Hardware() -> impl IntoView {
         <Trouble problem=Signal::derive(move || {
             acts.work.problem().get().filter(|_| !acts.asking.get())
         }) />
-        {move || match live.hardware.get() {
-            Some(Ok(report)) => view! { <Found report acts /> }.into_any(),
-            Some(Err(problem)) if problem.code == Code::Unavailable => {
+        {move || match shown.get() {
+            Shown::Report => view! { <Found acts /> }.into_any(),
+            Shown::Problem(problem) if problem.code == Code::Unavailable => {
                 view! {
                     <div class="card">
                         <Empty
@@ -97,7 +136,7 @@ pub fn Hardware() -> impl IntoView {
                 }
                     .into_any()
             }
-            Some(Err(problem)) => {
+            Shown::Problem(problem) => {
                 view! {
                     <Notice
                         tone=Tone::Bad
@@ -113,7 +152,7 @@ pub fn Hardware() -> impl IntoView {
                 }
                     .into_any()
             }
-            None => {
+            Shown::Reading => {
                 view! {
                     <div class="card stack" aria-busy="true">
                         <span class="sr">"Reading"</span>
@@ -128,37 +167,88 @@ pub fn Hardware() -> impl IntoView {
     }
 }
 
+/// What must be read stands above, the rest in the table.
+fn is_urgent(check: &Check) -> bool {
+    check.is_open() && check.severity > Severity::Info
+}
+
+/// The checks that are urgent, or the others, by id, as a person reads them.
+fn ids(report: &Report, urgent: bool) -> Vec<String> {
+    let checks = report.in_order().into_iter();
+    checks
+        .filter(|check| is_urgent(check) == urgent)
+        .map(|check| check.id.clone())
+        .collect()
+}
+
 #[component]
-fn Found(report: Report, acts: Acts) -> impl IntoView {
+fn Found(acts: Acts) -> impl IntoView {
     let clock = Clock::get();
     let may = Sessions::get().may(Role::Administrator);
-    // What must be read stands above, the rest in the table.
-    let (urgent, rest): (Vec<Check>, Vec<Check>) = report
-        .in_order()
-        .into_iter()
-        .cloned()
-        .partition(|check| check.is_open() && check.severity > Severity::Info);
-    let well = urgent.is_empty().then(|| {
-        view! {
-            <Notice
-                tone=Tone::Ok
-                title="This machine will do"
-                text="The hardware is checked at each start, each day, and whenever you ask. What fails appears here with what to do."
-            />
-        }
+    let report = Memo::new(move |_| {
+        acts.live.hardware.with(|hardware| match hardware {
+            Some(Ok(report)) => Some(report.clone()),
+            _ => None,
+        })
     });
-    let at = report.at;
+    let urgent = Memo::new(move |_| {
+        report.with(|report| {
+            report
+                .as_ref()
+                .map(|report| ids(report, true))
+                .unwrap_or_default()
+        })
+    });
+    let rest = Memo::new(move |_| {
+        report.with(|report| {
+            report
+                .as_ref()
+                .map(|report| ids(report, false))
+                .unwrap_or_default()
+        })
+    });
+    let at = Memo::new(move |_| report.with(|report| report.as_ref().map(|report| report.at)));
+    let machine = Memo::new(move |_| {
+        report.with(|report| report.as_ref().map(|report| report.machine.clone()))
+    });
+    let known = Memo::new(move |_| {
+        report.with(|report| report.as_ref().and_then(|report| report.known.clone()))
+    });
+    let well = move || {
+        urgent.with(Vec::is_empty).then(|| {
+            view! {
+                <Notice
+                    tone=Tone::Ok
+                    title="This machine will do"
+                    text="The hardware is checked at each start, each day, and whenever you ask. What fails appears here with what to do."
+                />
+            }
+        })
+    };
     view! {
         {well}
-        {urgent.into_iter().map(|check| view! { <Story check acts may /> }).collect_view()}
+        <For
+            each=move || urgent.get()
+            key=Clone::clone
+            children=move |id| view! { <Story id report acts may /> }
+        />
         <div class="stack">
             <div class="card flush">
                 <h2>
                     "Checks"
                     <span class="r">
-                        <time title=move || clock.exact(at)>
-                            {move || format!("{} ago", format::duration(clock.since(at)))}
-                        </time>
+                        {move || {
+                            at.get()
+                                .map(|at| {
+                                    view! {
+                                        <time title=move || clock.exact(at)>
+                                            {move || {
+                                                format!("{} ago", format::duration(clock.since(at)))
+                                            }}
+                                        </time>
+                                    }
+                                })
+                        }}
                     </span>
                 </h2>
                 <div class="wide">
@@ -172,48 +262,74 @@ fn Found(report: Report, acts: Acts) -> impl IntoView {
                             </tr>
                         </thead>
                         <tbody>
-                            {rest
-                                .into_iter()
-                                .map(|check| view! { <Row check acts may /> })
-                                .collect_view()}
+                            <For
+                                each=move || rest.get()
+                                key=Clone::clone
+                                children=move |id| view! { <Row id report acts may /> }
+                            />
                         </tbody>
                     </table>
                 </div>
             </div>
             <div class="grid g2">
-                <TheMachine machine=report.machine.clone() />
-                <Catalogue known=report.known />
+                {move || machine.get().map(|machine| view! { <TheMachine machine /> })}
+                {move || view! { <Catalogue known=known.get() /> }}
             </div>
-            {(!report.machine.modules.is_empty())
-                .then(|| view! { <Modules modules=report.machine.modules /> })}
+            {move || {
+                let modules = machine.get().map(|machine| machine.modules).unwrap_or_default();
+                (!modules.is_empty()).then(|| view! { <Modules modules /> })
+            }}
+        </div>
+    }
+}
+
+/// A check in the newest report: what shows it is made anew only when it changed.
+fn one(report: Memo<Option<Report>>, id: String) -> Memo<Option<Check>> {
+    Memo::new(move |_| report.with(|report| report.as_ref()?.check(&id).cloned()))
+}
+
+#[component]
+fn Story(id: String, report: Memo<Option<Report>>, acts: Acts, may: bool) -> impl IntoView {
+    let check = one(report, id.clone());
+    let story = move |check: Check| {
+        let text = sentence(&[&check.finding, &check.remedy]);
+        let tone = words::severity(check.severity);
+        let title = check.title.clone();
+        let button = (may && check.can_be_overridden()).then(|| {
+            let of = check.title.clone();
+            view! {
+                <Button
+                    label="Override"
+                    of
+                    small=true
+                    on_press=move |()| acts.ask(check.clone())
+                />
+            }
+        });
+        view! {
+            <Notice tone title text>
+                {button}
+            </Notice>
+        }
+    };
+    view! {
+        <div id=place(&id) tabindex="-1">
+            {move || check.get().map(story)}
         </div>
     }
 }
 
 #[component]
-fn Story(check: Check, acts: Acts, may: bool) -> impl IntoView {
-    let text = sentence(&[&check.finding, &check.remedy]);
-    let tone = words::severity(check.severity);
-    let title = check.title.clone();
-    let button = (may && check.can_be_overridden()).then(|| {
-        let check = check.clone();
-        view! {
-            <Button
-                label="Override"
-                small=true
-                on_press=move |()| acts.ask(check.clone())
-            />
-        }
-    });
+fn Row(id: String, report: Memo<Option<Report>>, acts: Acts, may: bool) -> impl IntoView {
+    let check = one(report, id.clone());
     view! {
-        <Notice tone title text>
-            {button}
-        </Notice>
+        <tr id=place(&id) tabindex="-1">
+            {move || check.get().map(|check| cells(check, acts, may))}
+        </tr>
     }
 }
 
-#[component]
-fn Row(check: Check, acts: Acts, may: bool) -> impl IntoView {
+fn cells(check: Check, acts: Acts, may: bool) -> impl IntoView {
     let clock = Clock::get();
     let toasts = Toasts::get();
     let (tone, word, icon) = words::hardware_check(&check);
@@ -228,29 +344,30 @@ fn Row(check: Check, acts: Acts, may: bool) -> impl IntoView {
         }
     });
     let again = (may && check.overridden.is_some()).then(|| {
-        let (id, title) = (check.id.clone(), check.title.clone());
+        let (id, of) = (check.id.clone(), check.title.clone());
+        let title = of.clone();
         let go = move |()| {
-            let title = title.clone();
-            acts.run(&format!("{id}/withdraw"), move |_| {
-                toasts.done(format!("{title} is told again"));
+            let (title, id) = (title.clone(), id.clone());
+            acts.run(&format!("{id}/withdraw"), (), move |_| {
+                toasts.done(format!("The warning about {title} is shown again"));
+                focus(&id);
             });
         };
-        view! { <Button label="Tell it again" small=true busy=acts.work.busy() on_press=go /> }
+        view! { <Button label="Show again" of small=true busy=acts.work.busy() on_press=go /> }
     });
     let remedy = (!check.remedy.is_empty())
         .then(|| view! { <p class="dim small">{check.remedy.clone()}</p> });
     view! {
-        <tr>
-            <td>
-                <b>{check.title.clone()}</b>
-                <p class="dim small">{check.target.clone()}</p>
-            </td>
-            <td title=move || format!("since {}", clock.exact(since))>
-                <Pill tone word icon />
-            </td>
-            <td class="fill break">{check.finding.clone()} {remedy} {by}</td>
-            <td>{again}</td>
-        </tr>
+        <th scope="row">
+            <b>{check.title.clone()}</b>
+            <p class="dim small">{check.target.clone()}</p>
+        </th>
+        <td>
+            <Pill tone word icon />
+            <p class="dim small">"since " <time>{move || clock.exact(since)}</time></p>
+        </td>
+        <td class="fill break">{check.finding.clone()} {remedy} {by}</td>
+        <td>{again}</td>
     }
 }
 
@@ -265,9 +382,13 @@ fn OverrideDialog(acts: Acts) -> impl IntoView {
         let Some(check) = acts.chosen.get_untracked() else {
             return;
         };
-        acts.run(&format!("{}/override", check.id), move |_| {
+        let seen = OverrideRequest {
+            identity: check.identity.clone(),
+        };
+        acts.run(&format!("{}/override", check.id), seen, move |_| {
             acts.asking.set(false);
-            toasts.done(format!("{} is told no more", check.title));
+            focus(&check.id);
+            toasts.done(format!("The warning about {} is hidden", check.title));
         });
     };
     view! {
@@ -276,11 +397,12 @@ fn OverrideDialog(acts: Acts) -> impl IntoView {
             title=Signal::derive(move || format!("Override: {}", of(|check| check.title.clone())))
             text=Signal::derive(move || {
                 format!(
-                    "You know of it and live with it: it is told no more, here and in the menu. Nothing about the machine changes. When the check passes, or fails about something else than {}, this ends by itself.",
+                    "You know of it and live with it: the warning is hidden, here and in the menu. Nothing about the machine changes. When the check passes, or fails about something else than {}, this ends by itself.",
                     of(|check| check.target.clone()),
                 )
             })
             verb="Override"
+            look=Look::Primary
             busy=acts.work.busy()
             problem=acts.work.problem()
             on_confirm=Callback::new(go)
@@ -305,7 +427,7 @@ fn TheMachine(machine: Machine) -> impl IntoView {
     let kind = if machine.is_virtual {
         "a virtual machine"
     } else {
-        "a machine of its own"
+        "a physical machine"
     };
     let processors = format!(
         "{} logical, {}",

@@ -10,6 +10,9 @@ const VMS_PER_NODE: u64 = 1024;
 /// Virtual machines that a cluster is built for.
 const VMS: u64 = 8000;
 
+/// What can be one.
+const WITNESS: &str = "Any small Linux machine elsewhere, or a container, can be one.";
+
 struct Found(Vec<Hint>);
 
 impl Found {
@@ -64,12 +67,21 @@ fn copies(plan: &SizingSpec, sizing: &Sizing, found: &mut Found) {
             "Everything is kept once",
             "If a drive fails, what is on its node is lost. Keep backups elsewhere, or choose a mirror.",
         ),
-        Resiliency::TwoWay if plan.nodes == 2 => found.tell(
-            "nested",
-            "With two nodes, a nested mirror survives more",
-            "It bears a failed drive while the other node is away, for half the room; nested parity costs less.",
-        ),
-        Resiliency::TwoWay => found.tell(
+        Resiliency::TwoWay
+            if plan.nodes == 2
+                && plan.drives_per_node >= Resiliency::NestedMirror.least_drives() =>
+        {
+            let parity = match plan.drives_per_node >= Resiliency::NestedParity.least_drives() {
+                true => "; nested parity costs less",
+                false => "",
+            };
+            found.tell(
+                "nested",
+                "With two nodes, a nested mirror survives more",
+                format!("It bears a failed drive while the other node is away, for half the room{parity}."),
+            );
+        }
+        Resiliency::TwoWay if plan.nodes > 2 => found.tell(
             "three-way",
             "A second failure before the first is repaired loses data",
             "A three-way mirror survives two, for two thirds of the room.",
@@ -151,7 +163,7 @@ fn nodes(plan: &SizingSpec, sizing: &Sizing, found: &mut Found) {
         found.warn(
             "spare-beyond-copies",
             format!(
-                "There is room for the loss of {}, but not copies",
+                "There is room for the loss of {}, but no copy of the data elsewhere",
                 count(u64::from(spare), "node", "nodes")
             ),
             remedy,
@@ -175,7 +187,13 @@ fn nodes(plan: &SizingSpec, sizing: &Sizing, found: &mut Found) {
         );
     }
     let wanted = spare.max(survived).min(with_witness);
-    if wanted > alone {
+    if plan.nodes == 3 && survived == 2 {
+        found.tell(
+            "witness",
+            "3 nodes need a witness, to go on when two fail one after the other",
+            WITNESS,
+        );
+    } else if wanted > alone {
         found.tell(
             "witness",
             format!(
@@ -187,7 +205,7 @@ fn nodes(plan: &SizingSpec, sizing: &Sizing, found: &mut Found) {
                     format!("{wanted} fail at once")
                 }
             ),
-            "Any small Linux machine elsewhere, or a container, can be one.",
+            WITNESS,
         );
     }
 }
@@ -230,7 +248,7 @@ fn machines(plan: &SizingSpec, sizing: &Sizing, found: &mut Found) {
         found.tell(
             "not-given",
             left_out,
-            "They limit nothing here; in a node they do.",
+            "So they are not counted; on a node they limit how many machines run.",
         );
     }
     let most = (VMS_PER_NODE * u64::from(plan.nodes)).min(VMS);

@@ -243,19 +243,20 @@ impl Resiliency {
         )
     }
 
-    /// Drives kept free for repair when nobody says how many: one a node and four at most, where a node has more than
-    /// the data needs. A single copy has nothing to be repaired from.
+    /// Drives kept free for repair when nobody says how many: one a node, where a node has more than the data needs.
+    /// Where any node can take part in a repair, four are enough; what stays in a node is repaired there alone. A single
+    /// copy has nothing to be repaired from.
     pub fn usual_reserve(self, nodes: u16, drives_per_node: u16) -> u16 {
-        if self.repairs() && drives_per_node > self.least_drives() {
-            nodes.min(4)
-        } else {
-            0
+        match self.repairs() && drives_per_node > self.least_drives() {
+            false => 0,
+            true if self.stays_in_node() => nodes,
+            true => nodes.min(4),
         }
     }
 
-    /// The share of a node's room that data gets there.
-    pub fn within(self, plan: &SizingSpec) -> Ratio {
-        let drives = u64::from(plan.drives_per_node.max(1));
+    /// The share of a node's room that data gets there, on so many drives: those in reserve hold no parity.
+    pub fn within(self, plan: &SizingSpec, drives: u16) -> Ratio {
+        let drives = u64::from(drives.max(1));
         match self {
             Resiliency::Single | Resiliency::TwoWay | Resiliency::ThreeWay => Ratio::new(1, 1),
             Resiliency::Mirror | Resiliency::NestedMirror => Ratio::new(1, 2),
@@ -279,9 +280,10 @@ impl Resiliency {
         }
     }
 
-    /// The share of all room that data gets.
+    /// The share of the footprint that data gets, on the nodes with the fewest drives in reserve.
     pub fn efficiency(self, plan: &SizingSpec) -> Ratio {
-        let within = self.within(plan);
+        let reserve = plan.reserve_drives() / plan.nodes.max(1);
+        let within = self.within(plan, plan.drives_per_node.saturating_sub(reserve));
         Ratio::new(within.part, within.whole * u64::from(self.copies()))
     }
 
@@ -314,7 +316,7 @@ impl Resiliency {
             Resiliency::ThreeWay if nodes <= 3 => (
                 2,
                 2,
-                "Two nodes may fail, one after the other, or any number of drives in two nodes.",
+                "Two nodes may fail, one after the other and with a witness, or any number of drives in two nodes.",
             ),
             Resiliency::ThreeWay | Resiliency::DualParity => (
                 2,

@@ -80,6 +80,7 @@ fn nested_parity_has_the_efficiency_of_the_table() {
         for (mirror_share, wanted) in [10, 20, 30].into_iter().zip(wanted) {
             let plan = SizingSpec {
                 mirror_share,
+                reserve_drives: Some(0),
                 ..plan(2, drives, Resiliency::NestedParity)
             };
             let got = sized(&plan).efficiency.to_string();
@@ -90,7 +91,13 @@ fn nested_parity_has_the_efficiency_of_the_table() {
 
 #[test]
 fn parity_in_a_node_costs_one_drive_of_seven_or_two_of_eight() {
-    let percent = |drives, resiliency| sized(&plan(1, drives, resiliency)).efficiency.to_string();
+    let percent = |drives, resiliency| {
+        let plan = SizingSpec {
+            reserve_drives: Some(0),
+            ..plan(1, drives, resiliency)
+        };
+        sized(&plan).efficiency.to_string()
+    };
     assert_eq!(percent(3, Resiliency::Raid5), "66.7 %");
     assert_eq!(percent(4, Resiliency::Raid5), "75 %");
     assert_eq!(percent(7, Resiliency::Raid5), "85.7 %");
@@ -98,6 +105,39 @@ fn parity_in_a_node_costs_one_drive_of_seven_or_two_of_eight() {
     assert_eq!(percent(5, Resiliency::Raid6), "60 %");
     assert_eq!(percent(8, Resiliency::Raid6), "75 %");
     assert_eq!(percent(24, Resiliency::Raid6), "75 %");
+}
+
+/// A drive in reserve is no part of a group with parity: of four drives, three hold two drives of data.
+#[test]
+fn parity_is_reckoned_on_what_the_reserve_leaves() {
+    let sizing = sized(&plan(1, 4, Resiliency::Raid5));
+    assert_eq!((sizing.reserve_drives, sizing.usable), (1, Bytes(4 * TB)));
+    assert_eq!(sizing.efficiency.to_string(), "66.7 %");
+    assert_eq!(sized(&plan(1, 6, Resiliency::Raid6)).usable, Bytes(6 * TB));
+    // Of two nodes with six drives, one keeps a drive: four drives of data there, five on the other.
+    let uneven = SizingSpec {
+        reserve_drives: Some(1),
+        ..plan(2, 6, Resiliency::Raid5)
+    };
+    assert_eq!(sized(&uneven).usable, Bytes((4 + 5) * 2 * TB));
+    let nested = SizingSpec {
+        mirror_share: 0,
+        ..plan(2, 5, Resiliency::NestedParity)
+    };
+    assert_eq!(sized(&nested).usable, Bytes(3 * 2 * TB));
+}
+
+/// What stays in a node is repaired there, so each needs a drive of its own.
+#[test]
+fn what_stays_in_a_node_has_its_reserve_there() {
+    for resiliency in [Resiliency::Mirror, Resiliency::Raid5, Resiliency::Raid6] {
+        assert_eq!(sized(&plan(16, 8, resiliency)).reserve_drives, 16);
+        let few = SizingSpec {
+            reserve_drives: Some(4),
+            ..plan(8, 8, resiliency)
+        };
+        assert!(codes(&sized(&few)).contains(&"low-reserve"));
+    }
 }
 
 /// Four nodes with sixteen drives of 2 TB each: 128 TB, of which 8 TB are kept for repair.
@@ -129,8 +169,8 @@ fn two_nodes_nested() {
         mirror_share: 0,
         ..plan(2, 7, Resiliency::NestedParity)
     };
-    // 12 of 14 drives, six of seven for data, kept twice.
-    assert_eq!(sized(&parity).usable.0, 12 * 2 * TB * 6 / 14);
+    // Twelve of fourteen drives, five of six for data, kept twice.
+    assert_eq!(sized(&parity).usable.0, 12 * 2 * TB * 5 / 12);
 }
 
 /// Three nodes of 64 GiB: 1 GiB of each goes to the kernel's records, 1 GiB is never promised, 0.25 GiB is in use; a
@@ -153,7 +193,8 @@ fn machines_are_counted_node_by_node() {
     assert_eq!((vms.count, vms.limit), (30, Limit::Memory));
     assert_eq!(
         sizing.summary,
-        "5.46 TiB for volumes. Two nodes may fail, one after the other, or any number of drives in two nodes. \
+        "5.46 TiB for volumes. Two nodes may fail, one after the other and with a witness, or any number of \
+         drives in two nodes. \
          30 virtual machines of this size fit; memory ends first."
     );
     let alone = SizingSpec {
@@ -299,12 +340,20 @@ fn hints_say_what_to_change() {
         spare_nodes: Some(2),
         ..plan(3, 4, Resiliency::ThreeWay)
     };
-    assert_eq!(codes(&sized(&daring)), ["majority", "planned"]);
+    assert_eq!(codes(&sized(&daring)), ["majority", "witness", "planned"]);
     let bound = SizingSpec {
         spare_nodes: Some(0),
         ..plan(3, 4, Resiliency::ThreeWay)
     };
-    assert_eq!(codes(&sized(&bound)), ["no-spare-node", "planned"]);
+    let bound = sized(&bound);
+    assert_eq!(codes(&bound), ["no-spare-node", "witness", "planned"]);
+    let told = |hint: &Hint| hint.title.contains("when two fail one after the other");
+    assert!(bound.hints.iter().any(told), "{:?}", bound.hints);
+    // One drive a node can hold no nested mirror.
+    assert_eq!(
+        codes(&sized(&plan(2, 1, Resiliency::TwoWay))),
+        ["no-reserve", "witness", "planned"]
+    );
     let uneven = SizingSpec {
         reserve_drives: Some(1),
         ..plan(2, 4, Resiliency::TwoWay)
@@ -345,7 +394,7 @@ fn hints_say_what_to_change() {
     };
     assert_eq!(
         codes(&sized(&wide)),
-        ["nothing-fits", "wide-machine", "planned"]
+        ["nothing-fits", "wide-machine", "witness", "planned"]
     );
     assert!(
         sized(&wide)

@@ -31,7 +31,8 @@ pub fn right(seen: &Observed) -> Finding {
                 told(shows)
             ),
             remedy,
-        );
+        )
+        .known_by("rtc");
     }
     let off = shows.as_second().abs_diff(seen.at.as_second());
     if seen.clock.synchronised && off > TOLERANCE {
@@ -43,7 +44,8 @@ pub fn right(seen: &Observed) -> Finding {
                 told(seen.at)
             ),
             remedy,
-        );
+        )
+        .known_by("rtc");
     }
     Finding::passed(
         name,

@@ -2,13 +2,14 @@
 
 use jiff::civil::Date;
 
-use super::{Finding, listed};
+use super::Finding;
 use crate::hardware::catalogue::Model;
 use crate::hardware::machine;
 use crate::hardware::observed::Observed;
 use crate::sys::clock::RELEASED;
 
 const FIRMWARE: &str = "firmware";
+const WATCHDOG: &str = "watchdog";
 /// Older firmware has most likely a successor.
 const YEARS: i16 = 5;
 /// What the kernel's own watchdog calls itself: it ends with the kernel it should guard.
@@ -68,7 +69,8 @@ pub fn tpm(seen: &Observed) -> Finding {
             name,
             format!("The TPM {name} speaks version {version}, which is not enough."),
             remedy,
-        ),
+        )
+        .known_by(format!("TPM {version}")),
         Some((name, None)) => Finding::unknown(
             name,
             format!("There is a TPM ({name}), but it does not tell its version."),
@@ -133,27 +135,30 @@ fn oldest(seen: &Observed) -> Option<Date> {
         .ok()
 }
 
-/// Something beside the kernel restarts a machine that hangs.
+/// Something beside the kernel restarts a machine that hangs. Init feeds the first watchdog and no other.
 pub fn watchdog(seen: &Observed) -> Finding {
-    let found: Vec<String> = seen
-        .watchdogs
-        .iter()
-        .filter(|identity| *identity != SOFTWARE)
-        .cloned()
-        .collect();
-    if found.is_empty() {
-        return Finding::failed(
-            "watchdog",
-            "There is no watchdog: when the kernel hangs, nothing restarts the machine.",
+    let without = |text| {
+        Finding::failed(
+            WATCHDOG,
+            text,
             "Switch it on in the firmware, if the board has one. A node works without it; somebody then has to restart \
              a machine that hangs.",
-        );
-    }
-    Finding::passed(
-        "watchdog",
-        format!(
-            "The machine is restarted when it hangs, by {}.",
-            listed(&found)
+        )
+    };
+    match seen.watchdog.as_deref() {
+        None => {
+            without("There is no watchdog: when the kernel hangs, nothing restarts the machine.")
+        }
+        Some(SOFTWARE) => without(
+            "The only watchdog is the kernel's own: when the kernel hangs, nothing restarts the machine.",
         ),
-    )
+        Some("") => Finding::unknown(
+            WATCHDOG,
+            "There is a watchdog, but it does not tell whether it is more than the kernel's own.",
+        ),
+        Some(identity) => Finding::passed(
+            WATCHDOG,
+            format!("The machine is restarted when it hangs, by {identity}."),
+        ),
+    }
 }

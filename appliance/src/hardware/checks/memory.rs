@@ -4,17 +4,14 @@ use ashlar_api::Bytes;
 use ashlar_api::event::Severity;
 
 use super::{Finding, counted, listed};
-use crate::hardware::observed::{Controller, Correction, Observed};
+use crate::hardware::observed::{Controller, Correction, Observed, Purpose};
+use crate::sys::proc::{LITTLE_MEMORY as LITTLE, MISSING_MEMORY as MISSING};
 
 const MEMORY: &str = "memory";
-/// The kernel has less than is built in: its own image and what the firmware and a graphics card keep are missing.
-const MISSING: u64 = 256 * Bytes::MIB;
 /// The system runs from memory: with less built in, it does not start in earnest.
 const LEAST: u64 = Bytes::GIB - MISSING;
-/// With less built in, the system works, and hardly any machine has room. Init draws the same line (`low-memory`).
-const LITTLE: u64 = 2 * Bytes::GIB - MISSING;
 
-/// There is enough for the system, and something for machines.
+/// There is enough for the system, and something for machines. A node that runs with little is only told so.
 pub fn size(seen: &Observed) -> Finding {
     let total = seen.memory.total;
     let remedy = "Add memory: 4 GiB or more, and what the virtual machines are to have.";
@@ -24,7 +21,11 @@ pub fn size(seen: &Observed) -> Finding {
             MEMORY,
             format!("The machine has {total}; the system runs from memory and needs 1 GiB."),
             remedy,
-        ),
+        )
+        .only(match seen.purpose {
+            Purpose::Node => Severity::Warning,
+            Purpose::Install => Severity::Critical,
+        }),
         LEAST..LITTLE => Finding::failed(
             MEMORY,
             format!("The machine has {total}; the system itself needs most of that."),
@@ -35,7 +36,8 @@ pub fn size(seen: &Observed) -> Finding {
     }
 }
 
-/// A controller that counts what it corrects is the better witness: firmware tables are often filled in carelessly.
+/// A controller that counts what it corrects is the better witness: firmware tables are often filled in carelessly. Where
+/// two of their words contradict each other, neither is believed.
 pub fn correction(seen: &Observed) -> Finding {
     let memory = &seen.memory;
     let without = |text: &str| {
@@ -54,6 +56,15 @@ pub fn correction(seen: &Observed) -> Finding {
         (false, ..) => Finding::passed(
             MEMORY,
             "The memory controller corrects errors and counts them.",
+        ),
+        (_, Some(Correction::Correct), Some(false)) => Finding::unknown(
+            MEMORY,
+            "The firmware says that memory corrects errors, and that its modules have no bits for it: one of them is wrong.",
+        ),
+        (_, Some(Correction::None | Correction::Notice), Some(true)) => Finding::unknown(
+            MEMORY,
+            "The firmware says that memory does not correct errors, and that its modules have bits for it: they are not \
+             used, or one of them is wrong.",
         ),
         (_, Some(Correction::Correct), _) => {
             Finding::passed(MEMORY, "The firmware says that memory corrects errors.")
@@ -98,7 +109,7 @@ pub fn errors(seen: &Observed) -> Finding {
     match (uncorrected, corrected) {
         (0, 0) => Finding::passed(MEMORY, "No error in memory since the machine was started."),
         (0, n) => Finding::failed(
-            target,
+            &target,
             format!(
                 "Since the start memory had {} that could be corrected{place}.",
                 counted(n, "error", "errors")
@@ -106,7 +117,9 @@ pub fn errors(seen: &Observed) -> Finding {
             "Nothing is lost yet. When there are more each day, replace the module before it gives errors that can \
              not be corrected.",
         )
-        .only(Severity::Warning),
+        .only(Severity::Warning)
+        // Who knows of a few has said nothing of ten times as many.
+        .known_by(format!("{target}: {} or more", 10u64.pow(n.ilog10()))),
         (n, _) => Finding::failed(
             target,
             format!(

@@ -35,6 +35,8 @@ struct Finding {
     /// Less than the most that the check can matter.
     severity: Option<Severity>,
     target: String,
+    /// What that is known by, where the target is only what the kernel calls it now.
+    identity: Option<String>,
     text: String,
     remedy: String,
 }
@@ -45,6 +47,7 @@ impl Finding {
             outcome,
             severity: None,
             target: target.into(),
+            identity: None,
             text: text.into(),
             remedy: String::new(),
         }
@@ -76,6 +79,14 @@ impl Finding {
     fn only(self, severity: Severity) -> Self {
         Finding {
             severity: Some(severity),
+            ..self
+        }
+    }
+
+    /// What it is about stays the same when the kernel calls it otherwise.
+    fn known_by(self, identity: impl Into<String>) -> Self {
+        Finding {
+            identity: Some(identity.into()),
             ..self
         }
     }
@@ -302,6 +313,7 @@ pub fn check(seen: &Observed, catalogue: &Catalogue) -> Vec<Check> {
                 title: rule.title.to_owned(),
                 severity: finding.severity.unwrap_or(rule.severity),
                 outcome: finding.outcome,
+                identity: finding.identity.unwrap_or_else(|| finding.target.clone()),
                 target: finding.target,
                 finding: finding.text,
                 remedy: finding.remedy,

@@ -2,7 +2,7 @@
 
 use super::drives::without_driver;
 use super::{Finding, listed};
-use crate::hardware::observed::{DeviceKind, Link, Observed};
+use crate::hardware::observed::{DeviceKind, Link, Observed, Purpose};
 
 const NETWORK: &str = "network";
 /// What any card of the last twenty years does with a whole cable, in Mbit/s.
@@ -26,10 +26,14 @@ pub fn card(seen: &Observed) -> Finding {
                 true => "",
                 false => " A wireless one can not carry virtual machines.",
             };
+            let by = match seen.purpose {
+                Purpose::Node => "",
+                Purpose::Install => " in the system that runs now",
+            };
             Finding::failed(
                 NETWORK,
                 format!(
-                    "There is no network card for a cable, or none that has a driver.{wireless}"
+                    "There is no network card for a cable, or none that has a driver{by}.{wireless}"
                 ),
                 "Put in a network card that Linux knows: it is used at once.",
             )
@@ -75,9 +79,13 @@ pub fn speed(seen: &Observed) -> Finding {
         Some((speed, name)) if speed < GIGABIT => Finding::failed(
             name,
             format!("The fastest connection, {name}, runs at {}.", rate(speed)),
-            "Try another cable (four pairs, Cat 5e or better) and another port of the switch. Images and backups take \
-             ten times as long as at 1 Gbit/s.",
-        ),
+            format!(
+                "Try another cable (four pairs, Cat 5e or better) and another port of the switch. Images and backups \
+                 take {} times as long as at 1 Gbit/s.",
+                (GIGABIT / speed.max(1)).max(2)
+            ),
+        )
+        .known_by(NETWORK),
         Some((speed, name)) => {
             Finding::passed(name, format!("{name} is connected at {}.", rate(speed)))
         }

@@ -1,7 +1,9 @@
 //! What a processor must be able to do, and how many there are.
 
+use ashlar_api::event::Severity;
+
 use super::{Finding, counted, listed};
-use crate::hardware::observed::Observed;
+use crate::hardware::observed::{Observed, Purpose};
 
 const PROCESSOR: &str = "processor";
 /// What x86-64-v2 has beyond the first processors of 64 bits, by the kernel's names.
@@ -18,6 +20,10 @@ fn word(seen: &Observed) -> Option<&'static str> {
 
 /// Without it machines are emulated: that is told as what it is, not forbidden once the node runs.
 pub fn virtualisation(seen: &Observed) -> Finding {
+    let severity = match seen.purpose {
+        Purpose::Node => Severity::Warning,
+        Purpose::Install => Severity::Critical,
+    };
     match (word(seen), seen.processor.kvm) {
         (Some(word), true) => Finding::passed(
             PROCESSOR,
@@ -33,14 +39,16 @@ pub fn virtualisation(seen: &Observed) -> Finding {
                 "Switch {word} on in the firmware, where it is often under the processor or security, and restart. \
                  If it is on, report it with the node's log."
             ),
-        ),
+        )
+        .only(severity),
         (None, false) => Finding::failed(
             PROCESSOR,
             "The processor offers no hardware virtualisation, so virtual machines run by emulation: ten to a hundred \
              times slower.",
             "Switch on virtualisation in the firmware (Intel VT-x, AMD SVM) and restart. Where this machine is itself \
              a virtual machine, switch on nested virtualisation for it.",
-        ),
+        )
+        .only(severity),
     }
 }
 
@@ -83,7 +91,7 @@ pub fn level(seen: &Observed) -> Finding {
     Finding::failed(
         PROCESSOR,
         format!(
-            "The processor lacks {}, so it is below x86-64-v2; programs that are built for it end.",
+            "The processor lacks {}, so it is below x86-64-v2; programs that are built for it do not run here.",
             listed(&missing)
         ),
         "A release that is built for x86-64-v2 does not run here. Where this machine is itself a virtual machine, \

@@ -30,12 +30,13 @@ async fn what_fails_meanwhile_is_told() {
     let seen = Arc::new(Mutex::new(machine("sound")));
     let eyes = Arc::clone(&seen);
     let eyes = Arc::new(move || eyes.lock().unwrap().clone());
+    let settled = watch::channel(true).1;
     // Looked at once before the start.
-    Hardware::seeing(folder.path(), eyes.clone())
+    Hardware::seeing(folder.path(), settled.clone(), eyes.clone())
         .check()
         .await
         .unwrap();
-    app.hardware = Hardware::seeing(folder.path(), eyes);
+    app.hardware = Hardware::seeing(folder.path(), settled, eyes);
     app.seen.hardware = app.hardware.watch();
     let (stop, stopped) = watch::channel(false);
     look(&app, stopped);
@@ -64,13 +65,13 @@ async fn what_fails_meanwhile_is_told() {
     };
 
     *seen.lock().unwrap() = Observed {
-        watchdogs: Vec::new(),
+        watchdog: None,
         ..machine("memory-errors")
     };
     app.hardware.check().await.unwrap();
     until(&mut faults, true).await;
     hear(vec![
-        (Severity::Info, "check of watchdog failed"),
+        (Severity::Info, "check \"Watchdog\" failed"),
         (Severity::Critical, "errors in memory"),
     ])
     .await;
@@ -78,89 +79,116 @@ async fn what_fails_meanwhile_is_told() {
     app.hardware.check().await.unwrap();
     until(&mut faults, false).await;
     hear(vec![
-        (Severity::Info, "check of watchdog passes again"),
+        (Severity::Info, "check \"Watchdog\" passes again"),
         (Severity::Info, "No more: The hardware is not fit"),
     ])
     .await;
     stop.send_replace(true);
 }
 
+/// An API whose node looks at a machine of the tests, and settles when it is told to.
+async fn rig(case: &str) -> (Rig, watch::Sender<bool>) {
+    let (settle, settled) = watch::channel(false);
+    let seen = machine(case);
+    let rig = Rig::with(move |app, folder| {
+        app.hardware = Hardware::seeing(folder, settled, Arc::new(move || seen.clone()));
+        app.seen.hardware = app.hardware.watch();
+    });
+    (rig.await, settle)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_hardware_is_checked_and_a_warning_overridden() {
-    let rig = Rig::start().await;
+    let (rig, settle) = rig("bare").await;
     let session = rig.claim().await;
     let ask = |method: Method, path: &str| session.sign(rig.ask(method, path)).send();
+    let override_check = |id: &str, body: Value| {
+        let path = format!("/hardware/{id}/override");
+        session
+            .sign(rig.ask(Method::POST, &path))
+            .json(&body)
+            .send()
+    };
+    let firmware = || json!({ "identity": "firmware" });
 
-    let early = ask(Method::GET, "/hardware").await.unwrap();
-    assert_eq!(early.status(), 503);
-    let early: Value = early.json().await.unwrap();
-    assert_eq!(early["code"], "unavailable");
+    // Nobody has looked, and nobody may before all drivers are there.
+    for (method, path) in [
+        (Method::GET, "/hardware"),
+        (Method::POST, "/hardware/check"),
+    ] {
+        let early = ask(method, path).await.unwrap();
+        assert_eq!(early.status(), 503, "{path}");
+        let early: Value = early.json().await.unwrap();
+        assert_eq!(early["code"], "unavailable", "{path}");
+    }
+    settle.send_replace(true);
 
     let checked = ask(Method::POST, "/hardware/check").await.unwrap();
     assert_eq!(checked.status(), 200);
     let checked: Value = checked.json().await.unwrap();
-    let read: Value = ask(Method::GET, "/hardware")
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let read = ask(Method::GET, "/hardware").await.unwrap();
+    let read: Value = read.json().await.unwrap();
     assert_eq!(checked, read);
-    let checks = read["checks"].as_array().unwrap();
-    let find = |what: &dyn Fn(&Value) -> bool| {
-        let found = checks.iter().find(|check| what(check));
-        found.map(|check| check["id"].as_str().unwrap().to_owned())
+    let tpm = |report: &Value| {
+        let checks = report["checks"].as_array().unwrap().clone();
+        checks
+            .into_iter()
+            .find(|check| check["id"] == "tpm")
+            .unwrap()
     };
-    // Whatever this machine is like: it has warnings, or there is nothing to override.
-    if let Some(id) = find(&|check| check["outcome"] == "failed" && check["severity"] == "warning")
-    {
-        let path = format!("/hardware/{id}/override");
-        let overridden: Value = ask(Method::POST, &path)
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
-        let of = |report: &Value| {
-            let checks = report["checks"].as_array().unwrap().clone();
-            checks
-                .into_iter()
-                .find(|check| check["id"] == id.as_str())
-                .unwrap()
-        };
-        assert_eq!(of(&overridden)["overridden"]["by"], "ann");
-        let path = format!("/hardware/{id}/withdraw");
-        let open: Value = ask(Method::POST, &path)
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
-        assert_eq!(of(&open)["overridden"], Value::Null);
-        // It is written down soon, not at once.
-        let start = Instant::now();
-        loop {
-            let history = ask(Method::GET, "/history?name=overridden").await.unwrap();
-            let history: Value = history.json().await.unwrap();
-            if history["total"] == 2 {
-                break;
-            }
-            assert!(start.elapsed() < LONG, "{history}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(tpm(&read)["identity"], "firmware");
+
+    // What was not overridden can be told again, and nothing has happened.
+    let told = ask(Method::POST, "/hardware/tpm/withdraw").await.unwrap();
+    assert_eq!(told.status(), 200);
+    let overridden = override_check("tpm", firmware()).await.unwrap();
+    assert_eq!(overridden.status(), 200);
+    let overridden: Value = overridden.json().await.unwrap();
+    assert_eq!(tpm(&overridden)["overridden"]["by"], "ann");
+    let open = ask(Method::POST, "/hardware/tpm/withdraw").await.unwrap();
+    let open: Value = open.json().await.unwrap();
+    assert_eq!(tpm(&open)["overridden"], Value::Null);
+    // It is written down soon, not at once.
+    let start = Instant::now();
+    loop {
+        let history = ask(Method::GET, "/history?name=overridden").await.unwrap();
+        let history: Value = history.json().await.unwrap();
+        if history["total"] == 2 {
+            break;
         }
+        assert!(start.elapsed() < LONG, "{history}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    if let Some(id) = find(&|check| check["outcome"] == "passed") {
-        let path = format!("/hardware/{id}/override");
-        let refused = problem(ask(Method::POST, &path).await.unwrap(), &path).await;
-        assert_eq!(refused["code"], "wrong-state");
-        assert!(!refused["remedy"].as_str().unwrap().is_empty());
+
+    for (id, body, code) in [
+        // Not what was seen; passed; critical; only good to know.
+        ("tpm", json!({ "identity": "TPM 1" }), "wrong-state"),
+        ("firmware-uefi", firmware(), "wrong-state"),
+        (
+            "network-card",
+            json!({ "identity": "network" }),
+            "wrong-state",
+        ),
+        ("iommu", json!({ "identity": "processor" }), "wrong-state"),
+        ("tpm", json!({ "identity": "" }), "invalid"),
+        ("tpm", json!({}), "invalid"),
+        (
+            "tpm",
+            json!({ "identity": "firmware", "for": "ever" }),
+            "invalid",
+        ),
+    ] {
+        let refused = override_check(id, body.clone()).await.unwrap();
+        let refused = problem(refused, id).await;
+        assert_eq!(refused["code"], code, "{id} {body}");
+        assert!(!refused["title"].as_str().unwrap().is_empty());
     }
     for nonsense in ["x", "%00", "..%2fcheck", "TPM"] {
-        for verb in ["override", "withdraw"] {
-            let path = format!("/hardware/{nonsense}/{verb}");
-            let refused = problem(ask(Method::POST, &path).await.unwrap(), &path).await;
-            assert_eq!(refused["code"], "not-found", "{path}");
-        }
+        let refused = override_check(nonsense, firmware()).await.unwrap();
+        assert_eq!(problem(refused, nonsense).await["code"], "not-found");
+        let path = format!("/hardware/{nonsense}/withdraw");
+        let refused = problem(ask(Method::POST, &path).await.unwrap(), &path).await;
+        assert_eq!(refused["code"], "not-found", "{path}");
     }
 
     let viewer = json!({ "name": "robot", "role": "viewer" });
@@ -171,7 +199,7 @@ async fn the_hardware_is_checked_and_a_warning_overridden() {
     assert_eq!(may.send().await.unwrap().status(), 200);
     for path in ["/hardware/check", "/hardware/tpm/override"] {
         let may_not = rig.ask(Method::POST, path).bearer_auth(secret);
-        let refused = problem(may_not.send().await.unwrap(), path).await;
+        let refused = problem(may_not.json(&firmware()).send().await.unwrap(), path).await;
         assert_eq!(refused["code"], "forbidden");
     }
     rig.end().await;

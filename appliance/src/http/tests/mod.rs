@@ -9,6 +9,7 @@ mod sizing;
 mod upload;
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use ashlar_api::{BootId, NodeId, Timestamp};
@@ -96,7 +97,7 @@ pub async fn app(folder: &TempDir) -> (App, Machines) {
         library: Some(library),
         ..storage::Status::default()
     });
-    let hardware = Hardware::open(folder.path());
+    let hardware = Hardware::open(folder.path(), watch::channel(true).1);
     let app = App {
         uploads: Uploads::new(store.clone(), storage.subscribe(), waker),
         updates: Updates::new(update::Place::of(folder.path()), boot),
@@ -168,8 +169,14 @@ pub fn look(app: &App, stop: watch::Receiver<bool>) {
 
 impl Rig {
     pub async fn start() -> Self {
+        Rig::with(|_, _| {}).await
+    }
+
+    /// One whose parts were changed before it is served.
+    pub async fn with(change: impl FnOnce(&mut App, &Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (app, machines) = app(&folder).await;
+        let (mut app, machines) = app(&folder).await;
+        change(&mut app, folder.path());
         let ports = Ports {
             https: free_port(),
             http: Some(free_port()),

@@ -9,6 +9,7 @@ use ashlar_api::{Bytes, FieldError};
 use leptos::prelude::*;
 
 use crate::components::Reader;
+use crate::format;
 
 /// A field of the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub enum Field {
     Spare,
 }
 
+/// The usual part of nested parity that is mirrored, in percent.
+const MIRRORED: &str = "20";
+
 /// The fields in the order of [`Field`]: names in the address, and texts to begin with. Empty: what is usual.
 const FIELDS: [(Field, &str, &str); 14] = [
     (Field::Nodes, "nodes", "3"),
@@ -52,7 +56,7 @@ const FIELDS: [(Field, &str, &str); 14] = [
     (Field::Size, "size", "2 TB"),
     (Field::Kind, "kind", "flash"),
     (Field::Resiliency, "resiliency", ""),
-    (Field::Mirrored, "mirrored", "20"),
+    (Field::Mirrored, "mirrored", MIRRORED),
     (Field::VmCpus, "vm-cpus", "2"),
     (Field::VmMemory, "vm-memory", "4 GiB"),
     (Field::VmDisk, "vm-disk", "40 GiB"),
@@ -98,15 +102,17 @@ impl Draft {
     }
 
     /// The hardware of a node, as many times as there are nodes. What was chosen for copies stays where these can have it.
-    pub fn take(self, nodes: usize, memory: Bytes, threads: u32, drives: &[Drive]) {
+    /// Says which drives were taken, and that others were not.
+    pub fn take(self, nodes: usize, memory: Bytes, threads: u32, drives: &[Drive]) -> String {
         let set = |field, text: String| self.text(field).set(text);
         set(Field::Nodes, nodes.max(1).to_string());
         set(Field::Memory, memory.to_string());
         set(Field::Threads, threads.to_string());
-        if let Some((count, size, kind)) = data_drives(drives) {
-            set(Field::Drives, count.to_string());
-            set(Field::Size, DriveSize(size).to_string());
-            let kind = match kind {
+        let taken = data_drives(drives);
+        if let Some(taken) = &taken {
+            set(Field::Drives, taken.count.to_string());
+            set(Field::Size, DriveSize(taken.size).to_string());
+            let kind = match taken.kind {
                 DriveKind::Flash => "flash",
                 DriveKind::Hybrid => "hybrid",
             };
@@ -117,33 +123,81 @@ impl Draft {
                 set(field, String::new());
             }
         }
+        taken.map_or_else(
+            || "This node has no drive for data; the drives stay as they were".to_owned(),
+            |taken| taken.sentence(),
+        )
     }
 }
 
-/// How many drives are there for data, the size that all of them have at least, and what they are: flash beside disks
-/// is their cache.
-fn data_drives(drives: &[Drive]) -> Option<(usize, Bytes, DriveKind)> {
+/// Sizes that differ by less are those of drives that are sold as the same.
+const ALIKE: u64 = 20;
+
+/// The drives for data that a plan can reckon with: those of one size.
+#[derive(Debug, PartialEq)]
+struct Taken {
+    count: usize,
+    /// What all of them have at least.
+    size: Bytes,
+    kind: DriveKind,
+    /// Drives for data of other sizes.
+    left_out: usize,
+}
+
+impl Taken {
+    fn sentence(&self) -> String {
+        let taken = format!(
+            "Taken: {} of {}",
+            format::count(self.count, "drive", "drives"),
+            DriveSize(self.size)
+        );
+        match self.left_out {
+            0 => taken,
+            n => format!(
+                "{taken}; {} of other sizes left out",
+                format::count(n, "drive", "drives")
+            ),
+        }
+    }
+}
+
+/// Of the drives for data those of the size that makes the most room, and what they are: flash beside disks is their
+/// cache. What the system leaves of its drive, and what is plugged in by USB, is nothing to plan with.
+fn data_drives(drives: &[Drive]) -> Option<Taken> {
     let usable = |drive: &&Drive| {
-        !matches!(
+        let used = matches!(
             drive.usage,
             DriveUsage::System | DriveUsage::Unusable { .. }
-        )
+        );
+        !used && !drive.id.ends_with(":data") && drive.bus != "USB"
     };
     let is_disk = |drive: &&Drive| drive.media == Media::Hdd;
     let hybrid = drives.iter().filter(usable).any(|drive| is_disk(&drive));
-    let data: Vec<Bytes> = drives
+    let mut sizes: Vec<u64> = drives
         .iter()
         .filter(usable)
         .filter(|drive| !hybrid || is_disk(drive))
-        .map(|drive| drive.size)
+        .map(|drive| drive.size.0)
         .collect();
+    sizes.sort_unstable();
     let kind = if hybrid {
         DriveKind::Hybrid
     } else {
         DriveKind::Flash
     };
-    let smallest = data.iter().min()?;
-    Some((data.len(), *smallest, kind))
+    // Each group begins with its smallest.
+    let alike = |smallest: u64| move |size: &&u64| (**size - smallest) * ALIKE < smallest;
+    let groups = sizes.iter().enumerate().map(|(place, smallest)| {
+        let count = sizes[place..].iter().take_while(alike(*smallest)).count();
+        (count, *smallest)
+    });
+    let (count, size) = groups.max_by_key(|(count, size)| u128::from(*size) * *count as u128)?;
+    Some(Taken {
+        count,
+        size: Bytes(size),
+        kind,
+        left_out: sizes.len() - count,
+    })
 }
 
 fn texts(link: &str) -> [String; FIELDS.len()] {
@@ -175,12 +229,12 @@ fn read(text: impl Fn(Field) -> String) -> Result<SizingSpec, Vec<FieldError>> {
         "drives",
     );
     let size: Option<DriveSize> = reader.parse("drive_size", &text(Field::Size));
-    let mirror_share: Option<u8> = whole(
-        &mut reader,
-        "mirror_share",
-        &text(Field::Mirrored),
-        "percent",
-    );
+    // It is shown, and so can be mended, only where it counts.
+    let mirrored = match text(Field::Resiliency) == Resiliency::NestedParity.key() {
+        true => text(Field::Mirrored),
+        false => MIRRORED.to_owned(),
+    };
+    let mirror_share: Option<u8> = whole(&mut reader, "mirror_share", &mirrored, "percent");
     let vcpus: Option<u16> = whole(
         &mut reader,
         "vcpus_per_thread",
@@ -311,6 +365,15 @@ mod tests {
         assert_eq!(wrong(&[(Field::Memory, "much")]), ["memory_per_node"]);
         assert_eq!(wrong(&[(Field::VmDisk, "1")]), ["vm.disk"]);
         assert_eq!(wrong(&[(Field::Spare, "3")]), ["spare_nodes"]);
+        let mirrored = (Field::Mirrored, "much");
+        let nested = [
+            (Field::Nodes, "2"),
+            (Field::Resiliency, "nested-parity"),
+            mirrored,
+        ];
+        assert_eq!(wrong(&nested), ["mirror_share"]);
+        // Nobody sees the field then.
+        assert!(read(with(&[mirrored])).is_ok());
     }
 
     #[test]
@@ -345,9 +408,34 @@ mod tests {
         let flash = drive(Media::Nvme, 2, DriveUsage::Free);
         let disk = |size| drive(Media::Hdd, size, DriveUsage::Foreign);
         assert_eq!(data_drives(std::slice::from_ref(&system)), None);
+        let taken = |count, size, kind, left_out| {
+            Some(Taken {
+                count,
+                size: Bytes(size),
+                kind,
+                left_out,
+            })
+        };
         let all = [system.clone(), flash.clone()];
-        assert_eq!(data_drives(&all), Some((1, Bytes(2), DriveKind::Flash)));
-        let all = [system, flash, disk(9), disk(8)];
-        assert_eq!(data_drives(&all), Some((2, Bytes(8), DriveKind::Hybrid)));
+        assert_eq!(data_drives(&all), taken(1, 2, DriveKind::Flash, 0));
+        let all = [system.clone(), flash.clone(), disk(801), disk(800)];
+        assert_eq!(data_drives(&all), taken(2, 800, DriveKind::Hybrid, 0));
+        // Four of 2 TB come to more than one of 4 TB and one of 500 GB.
+        let (tera, giga) = (1_000_000_000_000, 1_000_000_000);
+        let sizes = [500 * giga, 2 * tera, 2 * tera, 4 * tera, 2 * tera, 2 * tera];
+        let mixed: Vec<Drive> = sizes.into_iter().map(disk).collect();
+        let found = data_drives(&mixed);
+        assert_eq!(found, taken(4, 2 * tera, DriveKind::Hybrid, 2));
+        let sentence = found.unwrap().sentence().replace('\u{a0}', " ");
+        assert_eq!(
+            sentence,
+            "Taken: 4 drives of 2 TB; 2 drives of other sizes left out"
+        );
+        // The rest of the system drive, and a stick.
+        let mut rest = flash.clone();
+        rest.id = "eui.0025385b11b0f0aa:data".to_owned();
+        let mut stick = flash;
+        stick.bus = "USB".to_owned();
+        assert_eq!(data_drives(&[system, rest, stick]), None);
     }
 }

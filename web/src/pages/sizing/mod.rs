@@ -4,11 +4,12 @@
 mod draft;
 mod outcome;
 
+use ashlar_api::FieldError;
 use ashlar_api::sizing::{Resiliency, Sizing, SizingSpec, size};
 use leptos::prelude::*;
 
 use crate::address;
-use crate::components::{Button, Form, Icon, Segments, SelectField, TextField};
+use crate::components::{Button, Form, Icon, PAUSE_MS, Segments, SelectField, TextField, Toasts};
 use crate::format::{self, capital};
 use crate::live::Live;
 use crate::shell::Head;
@@ -62,8 +63,7 @@ pub fn SizingPage() -> impl IntoView {
     let answer = Memo::new(move |_| match built.get() {
         Ok(reckoned) => reckoned.sizing.summary,
         Err(errors) => {
-            let first = errors.first().map(|error| capital(&error.message));
-            let first = first.unwrap_or_default();
+            let first = errors.first().map(told).unwrap_or_default();
             if reckoned.with(Option::is_some) {
                 format!("{first}. The figures are of the plan before.")
             } else {
@@ -71,10 +71,31 @@ pub fn SizingPage() -> impl IntoView {
             }
         }
     });
+    // Read aloud once the reader pauses: at each key it would drown what is typed.
+    let spoken = RwSignal::new(String::new());
+    let edits = StoredValue::new(0_u32);
+    Effect::new(move |_| {
+        let text = answer.get();
+        let edit = edits.get_value().wrapping_add(1);
+        edits.set_value(edit);
+        gloo_timers::callback::Timeout::new(PAUSE_MS, move || {
+            if edits.try_get_value() == Some(edit) {
+                let _ = spoken.try_set(text);
+            }
+        })
+        .forget();
+    });
     view! {
         <Head
             title="Sizing"
-            under=move || view! { <span role="status">{move || answer.get()}</span> }
+            under=move || {
+                view! {
+                    <span>{move || answer.get()}</span>
+                    <span class="sr" role="status">
+                        {move || spoken.get()}
+                    </span>
+                }
+            }
         />
         <div class="sizing">
             <form class="stack" on:submit=|event| event.prevent_default()>
@@ -92,15 +113,17 @@ pub fn SizingPage() -> impl IntoView {
 #[component]
 fn Nodes(draft: Draft) -> impl IntoView {
     let live = Live::get();
+    let toasts = Toasts::get();
     let take = move |()| {
         if let Some(node) = live.nodes.all_untracked().into_iter().next() {
             let (memory, threads) = (node.status.memory, node.status.cpus);
-            draft.take(
+            let taken = draft.take(
                 live.nodes.count(),
                 memory,
                 threads,
                 &live.drives.all_untracked(),
             );
+            toasts.done(taken);
         }
     };
     let known = Memo::new(move |_| live.nodes.count() > 0 && live.drives.here());
@@ -268,6 +291,27 @@ fn Machine(draft: Draft) -> impl IntoView {
     }
 }
 
+/// What is wrong, with the label of its field: here it stands far from it.
+fn told(error: &FieldError) -> String {
+    let label = match error.field.as_str() {
+        "nodes" => "Nodes",
+        "memory_per_node" => "Memory of each",
+        "threads_per_node" => "Processor threads",
+        "spare_nodes" => "Nodes that may fail",
+        "drives_per_node" => "Drives of each node",
+        "drive_size" => "Size of a drive",
+        "resiliency" => "Resiliency",
+        "mirror_share" => "Mirrored part",
+        "reserve_drives" => "Drives in reserve",
+        "vm.cpus" => "Processors of a machine",
+        "vm.memory" => "Memory of a machine",
+        "vm.disk" => "Disks of a machine",
+        "vcpus_per_thread" => "Virtual processors to a thread",
+        _ => return capital(&error.message),
+    };
+    format!("{label}: {}", error.message)
+}
+
 /// What can be chosen, and what the rest would need.
 fn choices(nodes: Option<u16>, drives: Option<u16>) -> Vec<(String, String)> {
     let usual = match (nodes, drives) {
@@ -296,6 +340,18 @@ fn choices(nodes: Option<u16>, drives: Option<u16>) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_line_names_the_field() {
+        let plan = SizingSpec::new(17, 4, ashlar_api::Bytes::gib(500));
+        let errors = size(&plan).unwrap_err();
+        assert_eq!(told(&errors[0]), "Nodes: between 1 and 16 nodes");
+        let unknown = FieldError {
+            field: "racks".to_owned(),
+            message: "no such field".to_owned(),
+        };
+        assert_eq!(told(&unknown), "No such field");
+    }
 
     #[test]
     fn choices_say_what_they_need() {
