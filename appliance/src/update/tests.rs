@@ -383,6 +383,7 @@ async fn whatever_is_wrong_with_a_bundle_it_is_refused_and_leaves_nothing() {
     let changed_text = serde_json::to_vec(&changed).unwrap();
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("nothing", Vec::new(), "ended before its end"),
+        ("a name without end", endless_name(), "not a bundle"),
         ("nonsense", vec![7; 5000], "not a bundle"),
         (
             "a picture",
