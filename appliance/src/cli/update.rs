@@ -188,9 +188,9 @@ async fn fetch(cx: &Cx, args: FetchArgs) -> Result {
     let path = format!("{}/fetch", endpoint::UPDATE);
     let mut answer = cx.client.post(&path, &wish).await?;
     let bar = wait::bar(0, BAR).with_prefix("fetching");
-    while !args.no_wait {
+    loop {
         let update: Update = answer.read()?;
-        let Some(receiving) = update.receiving else {
+        let Some(receiving) = update.receiving.filter(|_| !args.no_wait) else {
             break;
         };
         bar.set_length(receiving.size.map_or(0, |size| size.0));

@@ -22,7 +22,7 @@ impl From<UpdateError> for Failure {
     fn from(error: UpdateError) -> Self {
         let (title, remedy) = (error.to_string(), error.remedy());
         let code = match &error {
-            UpdateError::Bundle(error) => match error {
+            UpdateError::Bundle(error) => match &**error {
                 BundleError::NotABundle(_) | BundleError::Untrusted | BundleError::Manifest(_) => {
                     return Failure::invalid("bundle", title).remedy(remedy);
                 }

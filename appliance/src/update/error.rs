@@ -15,7 +15,7 @@ use crate::sys::https::ClientError;
 pub enum UpdateError {
     /// The bundle was refused.
     #[error(transparent)]
-    Bundle(#[from] BundleError),
+    Bundle(Box<BundleError>),
     /// The system partition can not be used.
     #[error("the system partition can not be used")]
     Esp(#[from] EspError),
@@ -60,6 +60,12 @@ pub enum UpdateError {
     /// A defect: the work ended without a result.
     #[error("the work broke off")]
     Broken,
+}
+
+impl From<BundleError> for UpdateError {
+    fn from(error: BundleError) -> Self {
+        UpdateError::Bundle(Box::new(error))
+    }
 }
 
 impl UpdateError {
