@@ -30,6 +30,9 @@ pub struct Browser {
 /// How long something on a page may take to appear: emulated machines are slow.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// Scrolls an element to where nothing covers it.
+const TO_THE_MIDDLE: &str = "arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })";
+
 impl Browser {
     /// Starts a browser whose pictures go to the folder of `test`.
     pub async fn start(test: &str, width: u32, height: u32) -> Result<Self> {
@@ -155,6 +158,9 @@ impl Browser {
         wait::until(what, PATIENCE, || async {
             for element in self.client.find_all(Locator::XPath(xpath)).await? {
                 if element.is_displayed().await? && element.is_enabled().await? {
+                    // As a person would: what the bar at the top covers can not be pressed.
+                    let place = serde_json::to_value(&element).unwrap_or_default();
+                    self.client.execute(TO_THE_MIDDLE, vec![place]).await?;
                     element.click().await?;
                     return Ok(Some(()));
                 }
