@@ -14,7 +14,7 @@ use crate::state::{StateError, Store};
 use crate::vm;
 
 /// How a check came out: what is missing, none when all is well.
-fn check(name: &str, title: &str, missing: Option<String>) -> TrialCheck {
+pub fn check(name: &str, title: &str, missing: Option<String>) -> TrialCheck {
     TrialCheck {
         name: name.to_owned(),
         title: title.to_owned(),
@@ -55,6 +55,17 @@ pub fn checks(
             machines(seen, &vms, boot),
         ),
     ])
+}
+
+/// All of it, as it is before a change. Takes seconds.
+pub async fn before(
+    seen: &Seen,
+    store: &Store,
+    boot: BootId,
+) -> Result<Vec<TrialCheck>, StateError> {
+    let mut checks = checks(seen, store, boot, true)?;
+    checks.push(probe().await);
+    Ok(checks)
 }
 
 /// Makes a virtual machine on trial. Takes seconds.

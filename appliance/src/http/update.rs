@@ -161,8 +161,7 @@ pub async fn apply(
         let failure = Failure::new(Code::Unavailable, "not everything was looked at yet");
         return Err(failure.remedy("Try again in a moment."));
     }
-    let mut before = trial::checks(&app.seen, &app.store, app.boot, true)?;
-    before.push(trial::probe().await);
+    let before = trial::before(&app.seen, &app.store, app.boot).await?;
     let version = wish.version;
     app.updates
         .apply(version.clone(), &caller.name, before)

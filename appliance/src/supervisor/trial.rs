@@ -22,6 +22,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::ask;
 use crate::health::seen::Seen;
 use crate::health::{Health, NewEvent, trial};
 use crate::reconcile::chain;
@@ -101,7 +102,7 @@ impl Trial {
         loop {
             let last = Instant::now() >= until;
             let settled = *self.settled.borrow();
-            let api = check("api", "The API answers.", answers(&self.run).await);
+            let api = trial::check("api", "The API answers.", answers(&self.run).await.err());
             // Without another release nothing is decided by what does not hold.
             if !self.updates.has_way_back() && api.outcome == Outcome::Passed {
                 return self.keep().await;
@@ -109,9 +110,11 @@ impl Trial {
             let mut checks = vec![api];
             match trial::checks(&self.seen, &self.store, self.boot, settled) {
                 Ok(more) => checks.extend(more),
-                Err(error) => {
-                    checks.push(check("state", "The state can be read.", Err(chain(&error))))
-                }
+                Err(error) => checks.push(trial::check(
+                    "state",
+                    "The state can be read.",
+                    Some(chain(&error)),
+                )),
             }
             let rest_holds = trial::is_passed(&trial::judge(checks.clone(), &before, false));
             if probe.is_none() && (last || rest_holds) {
@@ -233,19 +236,6 @@ fn returned(update: &Update, node: &Subject) -> Option<Fault> {
     })
 }
 
-fn check(name: &str, title: &str, result: Result<(), String>) -> TrialCheck {
-    TrialCheck {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        outcome: if result.is_ok() {
-            Outcome::Passed
-        } else {
-            Outcome::Waiting
-        },
-        finding: result.err().unwrap_or_default(),
-    }
-}
-
 /// Asks the servers of this process as anybody would.
 async fn answers(run: &Path) -> Result<(), String> {
     let asking = async {
@@ -274,12 +264,6 @@ async fn kept() {
     while let Err(error) = init_socket::ask(socket, Request::Kept).await {
         tracing::error!("tell init that the release stays: {}", chain(&error));
         tokio::time::sleep(REST).await;
-    }
-}
-
-async fn ask(request: Request) {
-    if let Err(error) = init_socket::ask(Path::new(init_socket::SOCKET), request).await {
-        tracing::error!("ask init for {request:?}: {}", chain(&error));
     }
 }
 

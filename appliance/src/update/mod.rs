@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ashlar_api::update::{Attempt, Release, TrialCheck, Update, Version};
+use ashlar_api::update::{Attempt, Ended, Release, TrialCheck, Update, Version};
 use ashlar_api::{BootId, Bytes, Timestamp};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
@@ -321,6 +321,18 @@ impl Inner {
         }
     }
 
+    /// Changes what is known of the attempt that goes on with the release that runs, if there is one.
+    fn go_on_with_attempt(&self, change: impl FnOnce(&mut Attempt)) {
+        if let Some(mut record) = self.notebook.attempt()
+            && record.attempt.ended.is_none()
+            && record.attempt.to == self.running
+        {
+            change(&mut record.attempt);
+            self.note(&record);
+            self.show(record.attempt);
+        }
+    }
+
     fn show(&self, attempt: Attempt) {
         self.status
             .send_modify(|status| status.attempt = Some(attempt));
@@ -409,29 +421,16 @@ impl Inner {
     fn keep(&self) -> Result<(), UpdateError> {
         let esp = self.esp()?;
         esp.rename(&slot::keep(&esp.slots()?, &self.running))?;
-        if let Some(mut record) = self.notebook.attempt()
-            && record.attempt.ended.is_none()
-            && record.attempt.to == self.running
-        {
-            record.attempt.checks = self.told_checks();
-            record.attempt.ended = Some(ashlar_api::update::Ended::Kept {
-                at: Timestamp::now(),
-            });
-            self.note(&record);
-            self.show(record.attempt);
-        }
+        let (checks, at) = (self.told_checks(), Timestamp::now());
+        self.go_on_with_attempt(|attempt| {
+            attempt.checks = checks;
+            attempt.ended = Some(Ended::Kept { at });
+        });
         Ok(())
     }
 
     fn reject(&self, checks: Vec<TrialCheck>) -> Result<bool, UpdateError> {
-        if let Some(mut record) = self.notebook.attempt()
-            && record.attempt.ended.is_none()
-            && record.attempt.to == self.running
-        {
-            record.attempt.checks = checks;
-            self.note(&record);
-            self.show(record.attempt);
-        }
+        self.go_on_with_attempt(|attempt| attempt.checks = checks);
         let esp = self.esp()?;
         let slots = esp.slots()?;
         let mut after = slots.clone();
