@@ -23,8 +23,7 @@ use crate::reconcile::progress::{Board, Progress};
 use crate::reconcile::{Domain, Pass, Waker, chain};
 use crate::state::Store;
 use crate::state::schema::{Phase, PoolRecord};
-use crate::sys::block;
-use crate::sys::fs::{self, Unmount};
+use crate::sys::fs::Unmount;
 
 /// The domain.
 pub struct StorageDomain {
@@ -294,21 +293,13 @@ pub async fn take_down() -> Vec<Error> {
 
 /// The drives that can hold a group of ours: those that the kernel built volumes on. Nothing is read from any.
 fn drives() -> Result<Vec<Drive>, Error> {
-    let mut blocks = block::list();
-    let mounted = fs::mounts()?
-        .into_iter()
-        .map(|mount| mount.device)
-        .collect();
-    let system = drive::system_disks(&blocks, &mounted);
+    let (blocks, system) = drive::present()?;
     let probed = drive::Probed {
         content: Content::Lvm,
         problem: None,
         mute: false,
     };
-    blocks.extend(drive::data_partitions(&blocks, &system));
-    let used = blocks
-        .iter()
-        .filter(|block| drive::is_drive(block) && !block.holders.is_empty());
+    let used = blocks.iter().filter(|block| !block.holders.is_empty());
     Ok(used
         .map(|block| drive::drive(block, &probed, system.contains(&block.name)))
         .collect())

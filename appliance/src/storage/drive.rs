@@ -11,13 +11,24 @@ use ashlar_api::Bytes;
 use ashlar_api::pool::Media;
 
 use super::observe::{Content, Drive};
-use crate::sys::block::{Block, STATE_LABEL, Transport};
+use crate::sys::block::{self, Block, STATE_LABEL, Transport};
+use crate::sys::fs::{self, FsError};
 use crate::sys::signature::{self, ProbeError};
-
-pub use crate::sys::block::{data_partitions, is_drive, system_disks};
 
 /// More partitions than this are counted, not looked into.
 const MOST_PARTITIONS: usize = 16;
+
+/// The drives that there are, and the names of those that the node starts from. The rest of such a one is a drive of its
+/// own. Nothing is read from any.
+pub fn present() -> Result<(Vec<Block>, BTreeSet<String>), FsError> {
+    let mut blocks = block::list();
+    let mounted = fs::mounts()?.into_iter().map(|mount| mount.device);
+    let system = block::system_disks(&blocks, &mounted.collect());
+    let rests = block::data_partitions(&blocks, &system);
+    blocks.retain(block::is_drive);
+    blocks.extend(rests);
+    Ok((blocks, system))
+}
 
 /// What was found on a drive, or why nothing could be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +163,7 @@ pub fn drive(block: &Block, probed: &Probed, system: bool) -> Drive {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::block::{Kind, Partition};
+    use crate::sys::block::{Kind, Partition, data_partitions, is_drive, system_disks};
     use crate::sys::signature::{Kind as Sign, Signature};
 
     fn block(name: &str) -> Block {

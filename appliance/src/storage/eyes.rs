@@ -21,8 +21,8 @@ use super::observe::{Content, Drive, Observed};
 use super::work::Works;
 use super::{Error, library};
 use crate::reconcile::Waker;
-use crate::sys::block::{self, Block};
-use crate::sys::{fs, sysfs};
+use crate::sys::block::Block;
+use crate::sys::sysfs;
 
 /// How long a drive may take to answer: it may have to spin up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -95,12 +95,7 @@ impl Eyes {
     }
 
     async fn drives(&mut self) -> Result<Vec<Drive>, Error> {
-        let mut blocks = block::list();
-        let mounted: BTreeSet<String> = fs::mounts()?.into_iter().map(|m| m.device).collect();
-        let system = drive::system_disks(&blocks, &mounted);
-        let rests = drive::data_partitions(&blocks, &system);
-        blocks.retain(drive::is_drive);
-        blocks.extend(rests);
+        let (blocks, system) = drive::present()?;
         self.ask(&blocks, drive::probe).await;
         let drives = blocks.iter().map(|block| {
             let is_system = system.contains(&block.name);

@@ -221,7 +221,7 @@ fn returned(update: &Update, node: &Subject) -> Option<Fault> {
         severity: Severity::Warning,
         title: format!("The update to version {} did not work", attempt.to),
         detail: format!(
-            "{reason} Version {} is back, with everything as it was.",
+            "{reason} Version {} is back, with its machines and volumes.",
             attempt.from
         ),
         remedy: format!(

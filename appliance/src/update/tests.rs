@@ -104,6 +104,14 @@ impl Bench {
         updates
     }
 
+    /// A node that has started and received 0.3.0, and the bundle.
+    async fn with_new_release(&self) -> (Updates, Vec<u8>) {
+        let node = self.node("0.2.0", 1).await;
+        let bundle = self.signed(&manifest("0.3.0", &release()), &release());
+        send(&node, &bundle, wish()).await.unwrap();
+        (node, bundle)
+    }
+
     fn signed(&self, manifest: &Manifest, release: &[u8]) -> Vec<u8> {
         self.signed_by(&self.pair, manifest, release)
     }
@@ -221,9 +229,7 @@ async fn a_release_comes_is_tried_and_kept() {
 #[tokio::test]
 async fn a_release_that_fails_goes_and_says_why() {
     let bench = Bench::new();
-    let node = bench.node("0.2.0", 1).await;
-    let bundle = bench.signed(&manifest("0.3.0", &release()), &release());
-    send(&node, &bundle, wish()).await.unwrap();
+    let (node, bundle) = bench.with_new_release().await;
     node.apply(version("0.3.0"), "admin", Vec::new())
         .await
         .unwrap();
@@ -264,9 +270,7 @@ async fn a_release_that_fails_goes_and_says_why() {
 #[tokio::test]
 async fn a_change_that_does_not_take_place_leaves_no_trace() {
     let bench = Bench::new();
-    let node = bench.node("0.2.0", 1).await;
-    let bundle = bench.signed(&manifest("0.3.0", &release()), &release());
-    send(&node, &bundle, wish()).await.unwrap();
+    let (node, _) = bench.with_new_release().await;
     node.apply(version("0.3.0"), "admin", Vec::new())
         .await
         .unwrap();
@@ -291,9 +295,7 @@ async fn a_change_that_does_not_take_place_leaves_no_trace() {
 #[tokio::test]
 async fn what_the_drive_forgot_is_not_started() {
     let bench = Bench::new();
-    let node = bench.node("0.2.0", 1).await;
-    let bundle = bench.signed(&manifest("0.3.0", &release()), &release());
-    send(&node, &bundle, wish()).await.unwrap();
+    let (node, _) = bench.with_new_release().await;
     let file = bench.path("esp/EFI/Linux/ashlar-0.3.0.ready");
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[1000] ^= 1;

@@ -105,7 +105,7 @@ fn Told(update: Update, may: Memo<bool>) -> impl IntoView {
                     <Notice
                         tone=Tone::Warn
                         title=format!("Version {} did not stay", attempt.to)
-                        text=format!("{reason} Version {} is back, with everything as it was.", attempt.from)
+                        text=format!("{reason} Version {} is back.", attempt.from)
                     />
                     {(!kernel.is_empty())
                         .then(|| {
