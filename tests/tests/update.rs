@@ -69,6 +69,7 @@ async fn a_release_stays_when_it_works_and_goes_when_it_does_not() -> Result<()>
     let reason = returned(&node, "0.1.1").await?;
     ensure!(reason.starts_with("It did not come so far"), "{reason}");
     browser.sees("Version 0.1.3 did not stay").await?;
+    browser.sees("Did not work").await?;
     browser.sees("Remove").await?;
     browser.picture("returned").await?;
     let errors = browser.script_errors().await?;

@@ -156,8 +156,14 @@ fn Coming(receiving: Receiving) -> impl IntoView {
     }
 }
 
+/// The release that was tried last and did not stay.
+fn failed(update: &Update) -> Option<&Version> {
+    let attempt = update.attempt.as_ref()?;
+    matches!(attempt.ended, Some(Ended::Returned { .. })).then_some(&attempt.to)
+}
+
 /// What a person calls a standing.
-fn pill(release: &Release) -> (Tone, &'static str) {
+fn pill(release: &Release, failed: Option<&Version>) -> (Tone, &'static str) {
     match (release.running, release.standing) {
         (true, Standing::Good) => (Tone::Ok, "Runs"),
         (true, _) => (Tone::Info, "On trial"),
@@ -165,6 +171,9 @@ fn pill(release: &Release) -> (Tone, &'static str) {
         (false, Standing::Good) => (Tone::Off, "Kept to go back to"),
         (false, Standing::Trial) if release.next => (Tone::Info, "Starts next"),
         (false, Standing::Trial) => (Tone::Off, "Not kept yet"),
+        (false, Standing::Aside) if failed == Some(&release.version) => {
+            (Tone::Warn, "Did not work")
+        }
         (false, Standing::Aside) => (Tone::Off, "Put aside"),
     }
 }
@@ -229,8 +238,9 @@ fn Releases(update: Update, may: Memo<bool>) -> impl IntoView {
         let running = running.clone();
         move || chosen.get().is_some_and(|version| version < running)
     };
+    let did_not_work = failed(&update).cloned();
     let row = move |release: Release| {
-        let (tone, word) = pill(&release);
+        let (tone, word) = pill(&release, did_not_work.as_ref());
         let (for_start, for_removal) = (release.version.clone(), release.version.clone());
         let label = if release.version < running {
             "Go back to it"
@@ -575,6 +585,9 @@ mod tests {
         );
         update.on_trial = true;
         assert!(lead(&update).contains("is on trial"));
-        assert_eq!(pill(&update.releases[1]).1, "Ready");
+        assert_eq!(pill(&update.releases[1], None).1, "Ready");
+        let aside = release("0.3.0", Standing::Aside, false);
+        assert_eq!(pill(&aside, None).1, "Put aside");
+        assert_eq!(pill(&aside, Some(&aside.version)).1, "Did not work");
     }
 }
